@@ -1,0 +1,166 @@
+/* The wire protocol between host and stub. doc/protocol.md explains it; spec/protocol_spec.lua holds the two against
+ * each other. Everything is little-endian and of fixed width; nothing here depends on libc. */
+#ifndef AFAR_PROTOCOL_H
+#define AFAR_PROTOCOL_H
+
+#include <stdint.h>
+
+#define AFAR_MAGIC 0x52414641u /* "AFAR" */
+#define AFAR_MAJOR 1
+#define AFAR_MINOR 0
+
+/* ---- requests and replies: what flows on channel 0, and on the carrier of every other process ---- */
+
+enum afar_op {
+  AFAR_OP_CALL = 0,  /* perform system call nr(args...); result is what the kernel returned */
+  AFAR_OP_WRITE = 1, /* args: address, length; length bytes of payload follow the request */
+  AFAR_OP_READ = 2,  /* args: address, length <= hello.read_max; the reply carries the bytes as payload */
+  AFAR_OP_HOLD =
+      3, /* args: fd, poll events; keep the rest of this chain aside until poll(2) reports one; result is revents */
+  AFAR_OP_CANCEL = 4, /* args: tag; the HOLD of that tag ends with -ECANCELED. Result 0, or -ENOENT if none is held */
+  AFAR_OP_VALUE = 5,  /* args: value; result is that value */
+  AFAR_OP_ATTACH = 6, /* root only; args: channel, fd, AFAR_ATTACH_*, credit to the host, credit from the host; result
+                         is the fd's new number */
+  AFAR_OP_PING = 7,   /* root only; args: seconds; exit if the host was silent for so long. 0: never */
+  AFAR_OP_COUNT
+};
+
+enum afar_flag {
+  AFAR_CHAIN = 1 << 0,      /* belongs to the chain of the request before it */
+  AFAR_QUIET = 1 << 1,      /* no reply if it succeeds; a later request of the chain must not be quiet */
+  AFAR_FLUSH = 1 << 2,      /* send all replies before performing it: it may block, or never return */
+  AFAR_EXPECT = 1 << 3,     /* any result but `expect` counts as a failure */
+  AFAR_EXPECT_ARG = 1 << 4, /* any result but the value of argument number `expect` counts as a failure */
+};
+
+/* What an argument is: two bits for each in `kinds`, the first argument's lowest. */
+enum afar_kind {
+  AFAR_LITERAL = 0, /* the value itself */
+  AFAR_RESULT = 1, /* bits 56..63: back distance d in requests, 1..255; bits 0..55: a signed constant, which is added to
+                      the result */
+  AFAR_LOAD32 = 2, /* the u32 found at this address, zero-extended */
+  AFAR_LOAD64 = 3, /* the u64 found at this address */
+};
+
+struct afar_request {
+  uint32_t tag;      /* chosen by the host, echoed in the reply; unique among the requests in flight */
+  uint8_t op;        /* enum afar_op */
+  uint8_t flags;     /* enum afar_flag */
+  uint16_t nr;       /* the system call's number on the stub's architecture */
+  uint16_t kinds;    /* enum afar_kind of each argument */
+  uint8_t if_ok;     /* back distance of a request of this chain that must have succeeded; 0: none */
+  uint8_t if_failed; /* back distance of a request of this chain that must have failed; 0: none */
+  uint32_t expect;   /* with AFAR_EXPECT, sign-extended */
+  uint64_t args[6];
+};
+
+struct afar_reply {
+  uint32_t tag;
+  uint32_t length; /* bytes of payload that follow (READ only) */
+  int64_t result;  /* -4095..-1: a negative errno */
+};
+
+#define AFAR_BACK_MAX 255         /* farthest earlier request of a chain that can be referred to */
+#define AFAR_TAG_FD   0xffffffffu /* tag of the 16 bytes that accompany an fd handed to the root over a carrier */
+
+/* ---- frames: what flows on the one stream of a root ---- */
+
+enum afar_frame_type {
+  AFAR_DATA = 0,   /* value: bytes of payload that follow, 1..AFAR_FRAME_MAX */
+  AFAR_CREDIT = 1, /* value: the receiver may send so many more bytes on this channel */
+  AFAR_EOF = 2,    /* no more data in this direction; value: 0 or a positive errno */
+  AFAR_CLOSE = 3,  /* host: close the channel's fd; root's answer: it is closed, the number may be used again */
+  AFAR_PING = 4,   /* channel 0; value is echoed */
+  AFAR_PONG = 5,
+  AFAR_FD = 6, /* root only: an fd arrived on this channel by SCM_RIGHTS; value: its number in the root's table */
+};
+
+struct afar_frame {
+  uint32_t channel; /* 0 is the root's own requests and replies; no credit there */
+  uint32_t word;    /* type in bits 24..31, value in bits 0..23 */
+};
+
+#define AFAR_FRAME_MAX    65536
+#define AFAR_CHANNELS_MAX 65536 /* channel numbers are below this; the host hands out the lowest */
+
+enum afar_attach {
+  AFAR_ATTACH_READ = 1 << 0,   /* what is read from the fd goes to the host */
+  AFAR_ATTACH_WRITE = 1 << 1,  /* what comes from the host is written to the fd */
+  AFAR_ATTACH_SOCKET = 1 << 2, /* use recvmsg/sendmsg: never blocks, and takes fds by SCM_RIGHTS */
+};
+
+/* ---- hello: what a root sends first, right behind the marker ---- */
+
+enum afar_ns {
+  AFAR_NS_CGROUP,
+  AFAR_NS_IPC,
+  AFAR_NS_MNT,
+  AFAR_NS_NET,
+  AFAR_NS_PID,
+  AFAR_NS_TIME,
+  AFAR_NS_USER,
+  AFAR_NS_UTS,
+  AFAR_NS_COUNT
+};
+
+enum afar_feature {
+  AFAR_F_HOLD = 1 << 0,
+  AFAR_F_CHANNELS = 1 << 1,
+};
+
+struct afar_hello {
+  uint32_t magic;
+  uint16_t major, minor;
+  uint32_t size;      /* of this struct: a newer one is longer, what is unknown is skipped */
+  uint32_t more;      /* bytes of variable data that follow it: groups, argv, environ, in this order */
+  uint64_t features;  /* enum afar_feature */
+  uint32_t machine;   /* ELF e_machine: 62 x86_64, 183 aarch64 */
+  uint32_t page_size; /* bytes */
+  int32_t pid, ppid;
+  uint32_t uid, euid, suid, gid, egid, sgid;
+  uint64_t cap_effective, cap_permitted, cap_inheritable;
+  uint64_t sigmask; /* as inherited, before the stub blocked what a terminal sends */
+  uint64_t nofile_soft, nofile_hard;
+  uint64_t ns[AFAR_NS_COUNT]; /* inode of each namespace; 0: not known (no /proc, or not built in) */
+  uint64_t entry;             /* address that a cloned child returns to */
+  uint64_t arena, arena_size; /* memory that the host may use at once */
+  uint32_t block_size;        /* bytes that the host sets aside for each cloned child */
+  uint32_t hold_slots;        /* sum over held chains of 1 + the requests behind the HOLD */
+  uint32_t read_max;          /* largest length of a READ */
+  uint32_t no_new_privs;
+  int32_t in_fd, out_fd, epoll_fd; /* the root's own fds */
+  uint32_t groups;                 /* count of uint32_t that follow */
+  uint32_t argv_length;            /* bytes, NUL-terminated strings one after the other; argv[0] first */
+  uint32_t environ_length;         /* bytes, as argv */
+  uint32_t reserved[3];
+  char release[65];      /* uname -r, NUL-padded */
+  char machine_name[65]; /* uname -n */
+  char boot_id[38];      /* NUL-padded; empty without /proc */
+};
+
+/* ---- a cloned child ---- */
+
+/* The host writes this at the start of the child's block, and at the block's end what the new stack must hold:
+ * see doc/protocol.md, "Clone". cmsg_* and fd form the control message by which the parent hands fd[0] to the root. */
+struct afar_start {
+  uint32_t flags; /* enum afar_start_flag */
+  int32_t ppid;   /* what getppid must answer once the death signal is armed; 0: don't check */
+  uint64_t cmsg_length;
+  int32_t cmsg_level, cmsg_type;
+  int32_t
+      fd[2]; /* socketpair: [0] the root's end, [1] the child's; the stub stores here the number it moved its own to */
+};
+
+enum afar_start_flag {
+  AFAR_START_ORPHAN = 1 << 0, /* do not arm the parent-death signal */
+};
+
+#define AFAR_FD_ZONE 10 /* the stub keeps its own fds at or above this number */
+
+_Static_assert(sizeof(struct afar_request) == 64, "request");
+_Static_assert(sizeof(struct afar_reply) == 16, "reply");
+_Static_assert(sizeof(struct afar_frame) == 8, "frame");
+_Static_assert(sizeof(struct afar_start) == 32, "start");
+_Static_assert(sizeof(struct afar_hello) % 8 == 0, "hello");
+
+#endif
