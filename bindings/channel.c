@@ -1,0 +1,271 @@
+#include "channel.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bindings.h"
+#include "stream.h"
+
+#define TYPE "afar.channel"
+
+/* ---- the core, without Lua ---- */
+
+struct channel *channel_new(struct stream *stream, uint32_t number, uint32_t to_host, uint32_t from_host) {
+  struct channel *channel = calloc(1, sizeof *channel);
+  if (!channel)
+    abort();
+  channel->stream = stream;
+  channel->loop = stream->loop;
+  channel->number = number;
+  channel->window = to_host;
+  channel->granted = to_host;
+  channel->credit = from_host;
+  channel->refs = 1;
+  return channel;
+}
+
+void channel_unref(struct channel *channel) {
+  if (--channel->refs > 0)
+    return;
+  bytes_free(&channel->in);
+  bytes_free(&channel->fds);
+  free(channel);
+}
+
+static void complete(struct channel *channel, uint64_t *id) {
+  loop_complete(channel->loop, *id, 0, FATE_DONE);
+  *id = 0;
+}
+
+/* Gives the other side new credit for `length` bytes that were taken, in lumps. */
+static void took(struct channel *channel, size_t length) {
+  channel->taken += (uint32_t)length;
+  if (channel->taken < channel->window / 2 || channel->ended || channel->closing || !channel->stream)
+    return;
+  channel->granted += channel->taken;
+  stream_frame(channel->stream, channel->number, AFAR_CREDIT, channel->taken);
+  channel->taken = 0;
+}
+
+int channel_on_data(struct channel *channel, const char *data, size_t length) {
+  if (length > channel->granted)
+    return -EPROTO;
+  channel->granted -= length;
+  if (channel->ended || channel->closing)
+    return 0;
+  if (channel->sink) {
+    int error = channel->sink->data(channel->sink, data, length);
+    took(channel, length);
+    return error;
+  }
+  bytes_append(&channel->in, data, length);
+  complete(channel, &channel->read_id);
+  return 0;
+}
+
+void channel_on_end(struct channel *channel, enum fate fate, int error) {
+  if (channel->ended)
+    return;
+  channel->ended = 1;
+  channel->fate = fate;
+  channel->error = error;
+  complete(channel, &channel->read_id);
+  complete(channel, &channel->write_id);
+  while (bytes_length(&channel->fds) > 0) {
+    uint64_t id;
+    memcpy(&id, bytes_head(&channel->fds), sizeof id);
+    bytes_drop(&channel->fds, sizeof id);
+    loop_complete(channel->loop, id, -EPIPE, fate);
+  }
+  if (channel->sink)
+    channel->sink->end(channel->sink, fate, error);
+}
+
+void channel_wake_writer(struct channel *channel) {
+  if (channel->ended || channel_room(channel) == 0)
+    return;
+  complete(channel, &channel->write_id);
+  if (channel->sink && channel->sink->credit)
+    channel->sink->credit(channel->sink);
+}
+
+void channel_on_credit(struct channel *channel, uint32_t bytes) {
+  channel->credit += bytes;
+  channel_wake_writer(channel);
+}
+
+void channel_on_fd(struct channel *channel, int fd) {
+  if (bytes_length(&channel->fds) == 0)
+    return; /* nobody asked: it stays open in the root until that ends */
+  uint64_t id;
+  memcpy(&id, bytes_head(&channel->fds), sizeof id);
+  bytes_drop(&channel->fds, sizeof id);
+  loop_complete(channel->loop, id, fd, FATE_DONE);
+}
+
+size_t channel_room(const struct channel *channel) {
+  if (!channel->stream)
+    return 0;
+  size_t room = stream_room(channel->stream);
+  return channel->credit < room ? channel->credit : room;
+}
+
+long channel_write(struct channel *channel, const char *data, size_t length) {
+  if (!channel->stream || channel->closing || channel->eof_sent)
+    return -EPIPE;
+  size_t room = channel_room(channel);
+  if (length > room)
+    length = room;
+  if (length > 0)
+    stream_data(channel->stream, channel->number, data, length);
+  channel->credit -= length;
+  return (long)length;
+}
+
+void channel_close(struct channel *channel) {
+  if (channel->closing || !channel->stream)
+    return;
+  channel->closing = 1;
+  if (channel->stream->state == STREAM_ENDED)
+    return;
+  stream_frame(channel->stream, channel->number, AFAR_CLOSE, 0);
+  complete(channel, &channel->read_id);
+  complete(channel, &channel->write_id);
+}
+
+/* ---- methods ---- */
+
+struct channel *channel_check(lua_State *L, int index) {
+  return *(struct channel **)luaL_checkudata(L, index, TYPE);
+}
+
+static int l_number(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)channel_check(L, 1)->number);
+  return 1;
+}
+
+/* read([max]) -> string | nil: nothing yet | false, errno: end (errno 0: a proper end) */
+static int l_read(lua_State *L) {
+  struct channel *channel = channel_check(L, 1);
+  size_t length = bytes_length(&channel->in), max = (size_t)luaL_optnumber(L, 2, 1 << 30);
+  if (length == 0) {
+    if (!channel->ended && !channel->closing)
+      return 0;
+    lua_pushboolean(L, 0);
+    lua_pushinteger(L, channel->error);
+    return 2;
+  }
+  if (length > max)
+    length = max;
+  lua_pushlstring(L, bytes_head(&channel->in), length);
+  bytes_drop(&channel->in, length);
+  took(channel, length);
+  return 1;
+}
+
+/* write(string[, from]) -> count | false: the channel has ended */
+static int l_write(lua_State *L) {
+  struct channel *channel = channel_check(L, 1);
+  size_t length, from = (size_t)luaL_optnumber(L, 3, 0);
+  const char *data = luaL_checklstring(L, 2, &length);
+  luaL_argcheck(L, from <= length, 3, "beyond the string's end");
+  long count = channel_write(channel, data + from, length - from);
+  if (count < 0)
+    lua_pushboolean(L, 0);
+  else
+    lua_pushinteger(L, count);
+  return 1;
+}
+
+static int wait_for(lua_State *L, struct channel *channel, uint64_t *id, int ready) {
+  if (!channel->stream || ready)
+    return 0;
+  if (*id)
+    return luaL_error(L, "another coroutine waits for this channel already");
+  *id = loop_id(channel->loop);
+  lua_pushnumber(L, (lua_Number)*id);
+  return 1;
+}
+
+/* wait_read() -> id | nil: something is there already */
+static int l_wait_read(lua_State *L) {
+  struct channel *channel = channel_check(L, 1);
+  return wait_for(L, channel, &channel->read_id, channel->ended || channel->closing || bytes_length(&channel->in) > 0);
+}
+
+static int l_wait_write(lua_State *L) {
+  struct channel *channel = channel_check(L, 1);
+  return wait_for(L, channel, &channel->write_id, channel->ended || channel->closing || channel_room(channel) > 0);
+}
+
+/* forget(): whoever waited doesn't any more (it was cancelled) */
+static int l_forget(lua_State *L) {
+  struct channel *channel = channel_check(L, 1);
+  channel->read_id = channel->write_id = 0;
+  return 0;
+}
+
+/* expect_fd() -> id, which completes with the number of the next fd handed over on this channel */
+static int l_expect_fd(lua_State *L) {
+  struct channel *channel = channel_check(L, 1);
+  if (!channel->stream || channel->ended)
+    return 0;
+  uint64_t id = loop_id(channel->loop);
+  bytes_append(&channel->fds, &id, sizeof id);
+  lua_pushnumber(L, (lua_Number)id);
+  return 1;
+}
+
+/* eof(): no more data from the host */
+static int l_eof(lua_State *L) {
+  struct channel *channel = channel_check(L, 1);
+  if (channel->stream && !channel->eof_sent && !channel->closing)
+    stream_frame(channel->stream, channel->number, AFAR_EOF, 0);
+  channel->eof_sent = 1;
+  return 0;
+}
+
+static int l_close(lua_State *L) {
+  channel_close(channel_check(L, 1));
+  return 0;
+}
+
+static int l_gc(lua_State *L) {
+  struct channel **at = luaL_checkudata(L, 1, TYPE);
+  if (*at && !(*at)->sink)
+    channel_close(*at);
+  if (*at)
+    channel_unref(*at);
+  *at = NULL;
+  return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"number", l_number},
+    {"read", l_read},
+    {"write", l_write},
+    {"wait_read", l_wait_read},
+    {"wait_write", l_wait_write},
+    {"forget", l_forget},
+    {"expect_fd", l_expect_fd},
+    {"eof", l_eof},
+    {"close", l_close},
+    {"__gc", l_gc},
+    {NULL, NULL},
+};
+
+void channel_push(lua_State *L, struct channel *channel) {
+  *(struct channel **)lua_newuserdata(L, sizeof channel) = channel;
+  luaL_getmetatable(L, TYPE);
+  lua_setmetatable(L, -2);
+}
+
+int luaopen_afar_channel(lua_State *L) {
+  luaL_newmetatable(L, TYPE);
+  luaL_register(L, NULL, methods);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  return 1;
+}

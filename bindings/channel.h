@@ -1,0 +1,60 @@
+/* A channel: one of the byte streams that a root carries, seen from the host. */
+#ifndef AFAR_CHANNEL_H
+#define AFAR_CHANNEL_H
+
+#include <lua.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bytes.h"
+#include "loop.h"
+
+struct stream;
+struct channel;
+
+/* Who takes what arrives. Without one the bytes are kept for channel_read(), as far as the credit goes. */
+struct sink {
+  /* Takes all of it. A negative errno: not understood; the channel is then ended. */
+  int (*data)(struct sink *, const char *data, size_t length);
+  void (*end)(struct sink *, enum fate fate, int error); /* once; nothing comes after it */
+  void (*credit)(struct sink *);                         /* there is room for more to send */
+};
+
+struct channel {
+  struct loop *loop;
+  struct stream *stream; /* NULL once the stream has gone, or the channel's number was given back */
+  uint32_t number;
+  uint32_t window;  /* first credit of the other side */
+  uint32_t taken;   /* bytes taken since credit was last given */
+  uint64_t credit;  /* bytes that may be sent */
+  uint64_t granted; /* bytes that the other side may still send */
+  struct bytes in;
+  struct sink *sink;
+  uint64_t read_id, write_id; /* completions that wait for bytes, for room */
+  struct bytes fds;           /* uint64_t ids of those who wait for an fd from this channel, in order */
+  enum fate fate;
+  int error;
+  unsigned refs;
+  unsigned ended : 1, eof_sent : 1, closing : 1;
+};
+
+enum { CHANNEL_WINDOW = 256 * 1024 };
+
+struct channel *channel_new(struct stream *stream, uint32_t number, uint32_t to_host, uint32_t from_host);
+void channel_unref(struct channel *channel);
+/* Sends as much as credit and the stream allow; returns how much, or -EPIPE once the channel has ended. */
+long channel_write(struct channel *channel, const char *data, size_t length);
+/* How much channel_write() would take now. */
+size_t channel_room(const struct channel *channel);
+void channel_close(struct channel *channel);
+/* What the stream calls: */
+int channel_on_data(struct channel *channel, const char *data, size_t length);
+void channel_on_end(struct channel *channel, enum fate fate, int error);
+void channel_on_credit(struct channel *channel, uint32_t bytes);
+void channel_on_fd(struct channel *channel, int fd);
+void channel_wake_writer(struct channel *channel);
+
+struct channel *channel_check(lua_State *L, int index);
+void channel_push(lua_State *L, struct channel *channel); /* takes over one reference */
+
+#endif

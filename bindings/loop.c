@@ -1,0 +1,238 @@
+#include "loop.h"
+
+#include <lauxlib.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bindings.h"
+
+struct completion {
+  uint64_t id;
+  int64_t result;
+  enum fate fate;
+};
+
+struct watch {
+  union {
+    ev_io io;
+    ev_signal signal;
+  };
+  struct loop *loop;
+  uint64_t id;
+};
+
+/* One a program: it lives until the program ends, since what Lua collects last may still use it. */
+static struct loop the_loop;
+
+/* ---- the core, without Lua ---- */
+
+uint64_t loop_id(struct loop *loop) {
+  return ++loop->last_id;
+}
+
+void loop_complete(struct loop *loop, uint64_t id, int64_t result, enum fate fate) {
+  if (id == 0)
+    return;
+  if (loop->tail == loop->capacity) {
+    if (loop->head > loop->capacity / 2) {
+      memmove(loop->done, loop->done + loop->head, (loop->tail - loop->head) * sizeof *loop->done);
+      loop->tail -= loop->head;
+      loop->head = 0;
+    } else {
+      loop->capacity = loop->capacity ? loop->capacity * 2 : 64;
+      loop->done = realloc(loop->done, loop->capacity * sizeof *loop->done);
+      if (!loop->done)
+        abort();
+    }
+  }
+  loop->done[loop->tail++] = (struct completion){id, result, fate};
+}
+
+void loop_flush_later(struct loop *loop, struct flush *flush) {
+  if (flush->queued)
+    return;
+  flush->queued = 1;
+  flush->next = NULL;
+  *loop->last = flush;
+  loop->last = &flush->next;
+}
+
+void loop_flush_forget(struct loop *loop, struct flush *flush) {
+  if (!flush->queued)
+    return;
+  struct flush **at = &loop->first;
+  while (*at != flush)
+    at = &(*at)->next;
+  *at = flush->next;
+  if (!flush->next)
+    loop->last = at;
+  flush->queued = 0;
+}
+
+static void flush_all(struct loop *loop) {
+  while (loop->first) {
+    struct flush *flush = loop->first;
+    loop->first = flush->next;
+    if (!loop->first)
+      loop->last = &loop->first;
+    flush->queued = 0;
+    flush->run(flush);
+  }
+}
+
+const char *fate_name(enum fate fate) {
+  static const char *const names[] = {"done", "unsent", "eof", "lost"};
+  return names[fate];
+}
+
+static void on_timeout(struct ev_loop *ev, ev_timer *timer, int events) {
+  (void)ev, (void)timer, (void)events;
+}
+
+/* Sleeps until something has happened, at most `seconds` (negative: no limit). */
+static void loop_wait(struct loop *loop, double seconds) {
+  flush_all(loop);
+  if (loop->head < loop->tail || seconds == 0) {
+    ev_run(loop->ev, EVRUN_NOWAIT);
+  } else {
+    ev_timer timer;
+    ev_init(&timer, on_timeout);
+    if (seconds > 0) {
+      ev_now_update(loop->ev);
+      ev_timer_set(&timer, seconds, 0.);
+      ev_timer_start(loop->ev, &timer);
+    }
+    ev_run(loop->ev, EVRUN_ONCE);
+    ev_timer_stop(loop->ev, &timer);
+  }
+  flush_all(loop);
+}
+
+/* ---- Lua ---- */
+
+struct loop *loop_of(lua_State *L) {
+  (void)L;
+  return &the_loop;
+}
+
+static int l_wait(lua_State *L) {
+  loop_wait(loop_of(L), luaL_optnumber(L, 1, -1));
+  return 0;
+}
+
+static int l_next(lua_State *L) {
+  struct loop *loop = loop_of(L);
+  if (loop->head == loop->tail) {
+    loop->head = loop->tail = 0;
+    return 0;
+  }
+  struct completion *done = &loop->done[loop->head++];
+  lua_pushnumber(L, (lua_Number)done->id);
+  lua_pushnumber(L, (lua_Number)done->result);
+  if (done->fate == FATE_DONE)
+    return 2;
+  lua_pushstring(L, fate_name(done->fate));
+  return 3;
+}
+
+static int l_now(lua_State *L) {
+  lua_pushnumber(L, ev_time());
+  return 1;
+}
+
+static int l_monotonic(lua_State *L) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  lua_pushnumber(L, (lua_Number)ts.tv_sec + (lua_Number)ts.tv_nsec * 1e-9);
+  return 1;
+}
+
+static int l_id(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)loop_id(loop_of(L)));
+  return 1;
+}
+
+static int l_complete(lua_State *L) {
+  loop_complete(loop_of(L), (uint64_t)luaL_checknumber(L, 1), (int64_t)luaL_optnumber(L, 2, 0), FATE_DONE);
+  return 0;
+}
+
+static void on_io(struct ev_loop *ev, ev_io *io, int events) {
+  struct watch *watch = (struct watch *)io;
+  ev_io_stop(ev, io);
+  loop_complete(watch->loop, watch->id, events, FATE_DONE);
+  free(watch);
+}
+
+static int l_watch(lua_State *L) {
+  struct loop *loop = loop_of(L);
+  int fd = luaL_checkint(L, 1);
+  int events = *luaL_checkstring(L, 2) == 'w' ? EV_WRITE : EV_READ;
+  struct watch *watch = calloc(1, sizeof *watch);
+  if (!watch)
+    return luaL_error(L, "out of memory");
+  watch->loop = loop;
+  watch->id = loop_id(loop);
+  ev_io_init(&watch->io, on_io, fd, events);
+  ev_io_start(loop->ev, &watch->io);
+  lua_pushnumber(L, (lua_Number)watch->id);
+  lua_pushlightuserdata(L, watch);
+  return 2;
+}
+
+static int l_unwatch(lua_State *L) {
+  struct watch *watch = lua_touserdata(L, 1);
+  ev_io_stop(loop_of(L)->ev, &watch->io);
+  free(watch);
+  return 0;
+}
+
+static void on_signal(struct ev_loop *ev, ev_signal *signal, int events) {
+  (void)ev, (void)events;
+  struct watch *watch = (struct watch *)signal;
+  loop_complete(watch->loop, watch->id, signal->signum, FATE_DONE);
+}
+
+static int l_signal(lua_State *L) {
+  struct loop *loop = loop_of(L);
+  struct watch *watch = calloc(1, sizeof *watch);
+  if (!watch)
+    return luaL_error(L, "out of memory");
+  watch->loop = loop;
+  watch->id = loop_id(loop);
+  ev_signal_init(&watch->signal, on_signal, luaL_checkint(L, 1));
+  ev_signal_start(loop->ev, &watch->signal);
+  ev_unref(loop->ev);
+  lua_pushnumber(L, (lua_Number)watch->id);
+  return 1;
+}
+
+/* Restores the default action of a signal, so that the next one ends the host at once. */
+static int l_signal_default(lua_State *L) {
+  signal(luaL_checkint(L, 1), SIG_DFL);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {
+    {"wait", l_wait},       {"next", l_next},
+    {"now", l_now},         {"monotonic", l_monotonic},
+    {"id", l_id},           {"watch", l_watch},
+    {"unwatch", l_unwatch}, {"complete", l_complete},
+    {"signal", l_signal},   {"signal_default", l_signal_default},
+    {NULL, NULL},
+};
+
+int luaopen_afar_loop(lua_State *L) {
+  if (!the_loop.ev) {
+    signal(SIGPIPE, SIG_IGN);
+    the_loop.ev = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+    the_loop.last = &the_loop.first;
+    if (!the_loop.ev)
+      return luaL_error(L, "no event loop: libev found no way to wait for events");
+  }
+  lua_newtable(L);
+  luaL_register(L, NULL, functions);
+  return 1;
+}

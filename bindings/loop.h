@@ -1,0 +1,43 @@
+/* The event loop, and the queue of completions by which C tells Lua what has happened.
+ *
+ * C never calls Lua: whatever ends gets a completion, a number that Lua was given before (loop_id) with a result.
+ * Lua runs loop.wait(), then takes completions with loop.next() and resumes who waits for them. */
+#ifndef AFAR_LOOP_H
+#define AFAR_LOOP_H
+
+#include <ev.h>
+#include <lua.h>
+#include <stdint.h>
+
+/* How something ended. */
+enum fate {
+  FATE_DONE,   /* it was answered */
+  FATE_UNSENT, /* its carrier ended, and it had surely not been performed */
+  FATE_EOF,    /* its process ended or execed: maybe performed */
+  FATE_LOST,   /* its carrier broke: maybe performed */
+};
+
+/* Work to be done once, right before the loop sleeps: how a turn's requests go out in one write. */
+struct flush {
+  void (*run)(struct flush *);
+  struct flush *next;
+  int queued;
+};
+
+struct loop {
+  struct ev_loop *ev;
+  uint64_t last_id;
+  struct completion *done;
+  size_t head, tail, capacity;
+  struct flush *first, **last;
+};
+
+struct loop *loop_of(lua_State *L);
+uint64_t loop_id(struct loop *loop);
+/* Does nothing for id 0: nobody waits. */
+void loop_complete(struct loop *loop, uint64_t id, int64_t result, enum fate fate);
+void loop_flush_later(struct loop *loop, struct flush *flush);
+void loop_flush_forget(struct loop *loop, struct flush *flush);
+const char *fate_name(enum fate fate);
+
+#endif

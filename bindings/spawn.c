@@ -1,0 +1,218 @@
+/* How the host starts the one process that is its own child: the root of this machine. */
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bindings.h"
+
+enum { ARGS_MAX = 16 };
+
+extern char **environ;
+
+/* ---- the core, without Lua ---- */
+
+static int write_all(int fd, const char *data, size_t length) {
+  while (length > 0) {
+    ssize_t count = write(fd, data, length);
+    if (count < 0 && errno == EINTR)
+      continue;
+    if (count < 0)
+      return -errno;
+    data += count;
+    length -= (size_t)count;
+  }
+  return 0;
+}
+
+/* A memfd with the program in it: nothing on disk, nothing to clean up. */
+static int program_fd(const char *image, size_t length) {
+  int fd = memfd_create("afar-stub", MFD_CLOEXEC);
+  if (fd < 0)
+    return -errno;
+  int error = write_all(fd, image, length);
+  if (error == 0)
+    return fd;
+  close(fd);
+  return error;
+}
+
+/* In the child, between fork and exec: only what is safe there. Fds 0 to 2 stay, 3 is the carrier. */
+static void become_root(int program, int carrier, char **args) {
+  if (carrier == 3)
+    fcntl(3, F_SETFD, 0);
+  else
+    dup2(carrier, 3);
+  fexecve(program, args, environ);
+  int error = errno;
+  ssize_t ignored = write(3, &error, sizeof error);
+  (void)ignored;
+  _exit(127);
+}
+
+static int spawn_root(int program, char **args, pid_t *pid) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+    return -errno;
+  *pid = fork();
+  if (*pid == 0)
+    become_root(program, pair[1], args);
+  close(pair[1]);
+  if (*pid > 0)
+    return pair[0];
+  int error = -errno;
+  close(pair[0]);
+  return error;
+}
+
+/* ---- functions ---- */
+
+static int fail(lua_State *L, int error) {
+  lua_pushnil(L);
+  lua_pushstring(L, strerror(-error));
+  return 2;
+}
+
+/* root(image, { argv... }) -> fd, pid | nil, message. The program gets its carrier as fd 3; the fd is the caller's. */
+static int l_root(lua_State *L) {
+  size_t length;
+  const char *image = luaL_checklstring(L, 1, &length);
+  char *args[ARGS_MAX + 1] = {0};
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_argcheck(L, lua_objlen(L, 2) <= ARGS_MAX, 2, "too many arguments");
+  lua_checkstack(L, ARGS_MAX);
+  for (int i = 0; i < (int)lua_objlen(L, 2); i++) {
+    lua_rawgeti(L, 2, i + 1);
+    args[i] = (char *)luaL_checkstring(L, -1);
+  }
+  pid_t pid;
+  int program = program_fd(image, length);
+  if (program < 0)
+    return fail(L, program);
+  int fd = spawn_root(program, args, &pid);
+  close(program);
+  if (fd < 0)
+    return fail(L, fd);
+  lua_pushinteger(L, fd);
+  lua_pushinteger(L, pid);
+  return 2;
+}
+
+/* command({ argv... }) -> fd, pid | nil, message. A program of the host's own, found by PATH, with the fd's other end
+ * as stdin and stdout. */
+static int l_command(lua_State *L) {
+  char *args[ARGS_MAX + 1] = {0};
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_argcheck(L, lua_objlen(L, 1) <= ARGS_MAX, 1, "too many arguments");
+  for (int i = 0; i < (int)lua_objlen(L, 1); i++) {
+    lua_rawgeti(L, 1, i + 1);
+    args[i] = (char *)luaL_checkstring(L, -1);
+  }
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+    return fail(L, -errno);
+  pid_t pid = fork();
+  if (pid == 0) {
+    dup2(pair[1], 0);
+    dup2(pair[1], 1);
+    execvp(args[0], args);
+    _exit(127);
+  }
+  close(pair[1]);
+  if (pid < 0) {
+    close(pair[0]);
+    return fail(L, -errno);
+  }
+  lua_pushinteger(L, pair[0]);
+  lua_pushinteger(L, pid);
+  return 2;
+}
+
+/* reap(pid, kill) -> status as waitpid(2) has it | nil: not ended yet. With kill it is killed first, and waited for. */
+static int l_reap(lua_State *L) {
+  pid_t pid = luaL_checkint(L, 1);
+  int status, force = lua_toboolean(L, 2);
+  if (force)
+    kill(pid, SIGKILL);
+  if (waitpid(pid, &status, force ? 0 : WNOHANG) != pid)
+    return 0;
+  lua_pushinteger(L, status);
+  return 1;
+}
+
+/* socketpair() -> fd, fd | nil, message. Unix stream sockets, close-on-exec; both are the caller's. */
+static int l_socketpair(lua_State *L) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+    return fail(L, -errno);
+  lua_pushinteger(L, pair[0]);
+  lua_pushinteger(L, pair[1]);
+  return 2;
+}
+
+/* random(count) -> so many bytes that nobody can guess, in hexadecimal; at most 64 */
+static int l_random(lua_State *L) {
+  unsigned char bytes[64];
+  char text[2 * sizeof bytes + 1];
+  int count = luaL_checkint(L, 1);
+  luaL_argcheck(L, count > 0 && count <= (int)sizeof bytes, 1, "1 to 64");
+  if (getrandom(bytes, (size_t)count, 0) != count)
+    return luaL_error(L, "getrandom: %s", strerror(errno));
+  for (int i = 0; i < count; i++)
+    snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+  lua_pushlstring(L, text, 2 * (size_t)count);
+  return 1;
+}
+
+/* dup(fd) -> a copy, close-on-exec, the caller's | nil, message */
+static int l_dup(lua_State *L) {
+  int fd = fcntl(luaL_checkint(L, 1), F_DUPFD_CLOEXEC, 3);
+  if (fd < 0)
+    return fail(L, -errno);
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
+/* write(fd, string): all of it, for what the host itself prints; waits when the reader is slow */
+static int l_write(lua_State *L) {
+  size_t length;
+  const char *data = luaL_checklstring(L, 2, &length);
+  lua_pushboolean(L, write_all(luaL_checkint(L, 1), data, length) == 0);
+  return 1;
+}
+
+/* read(fd, max) -> string ("" at the end) | nil, message: for what the host itself reads, once loop.watch said that it
+ * can */
+static int l_read(lua_State *L) {
+  char buffer[65536];
+  size_t max = (size_t)luaL_optinteger(L, 2, sizeof buffer);
+  ssize_t count = read(luaL_checkint(L, 1), buffer, max < sizeof buffer ? max : sizeof buffer);
+  if (count < 0)
+    return fail(L, -errno);
+  lua_pushlstring(L, buffer, (size_t)count);
+  return 1;
+}
+
+static int l_isatty(lua_State *L) {
+  lua_pushboolean(L, isatty(luaL_checkint(L, 1)));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"root", l_root}, {"command", l_command}, {"reap", l_reap}, {"socketpair", l_socketpair}, {"random", l_random},
+    {"dup", l_dup},   {"write", l_write},     {"read", l_read}, {"isatty", l_isatty},         {NULL, NULL},
+};
+
+int luaopen_afar_spawn(lua_State *L) {
+  lua_newtable(L);
+  luaL_register(L, NULL, functions);
+  return 1;
+}

@@ -1,0 +1,570 @@
+#include "stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "bindings.h"
+
+#define TYPE "afar.stream"
+
+struct out_fd {
+  uint64_t offset; /* in all that was ever sent */
+  int fd;
+};
+
+/* ---- sending ---- */
+
+size_t stream_room(struct stream *stream) {
+  size_t used = bytes_length(&stream->out);
+  if (used < STREAM_FULL)
+    return STREAM_FULL - used;
+  stream->starved = 1;
+  return 0;
+}
+
+static void queue(struct stream *stream, const void *data, size_t length) {
+  bytes_append(&stream->out, data, length);
+  loop_flush_later(stream->loop, &stream->flush);
+}
+
+void stream_frame(struct stream *stream, uint32_t channel, enum afar_frame_type type, uint32_t value) {
+  if (stream->state != STREAM_OPEN)
+    return;
+  struct afar_frame frame = {.channel = channel, .word = (uint32_t)type << 24 | value};
+  queue(stream, &frame, sizeof frame);
+}
+
+void stream_data(struct stream *stream, uint32_t channel, const char *data, size_t length) {
+  while (length > 0) {
+    size_t part = length < AFAR_FRAME_MAX ? length : AFAR_FRAME_MAX;
+    stream_frame(stream, channel, AFAR_DATA, (uint32_t)part);
+    queue(stream, data, part);
+    data += part;
+    length -= part;
+  }
+}
+
+static void wake_writers(struct stream *stream) {
+  if (!stream->starved || bytes_length(&stream->out) > STREAM_FULL / 2)
+    return;
+  stream->starved = 0;
+  for (uint32_t i = 1; i < stream->channels_size; i++)
+    if (stream->channels[i])
+      channel_wake_writer(stream->channels[i]);
+}
+
+/* sendmsg(2) of the bytes up to the next fd's, or of one byte with that fd. */
+static ssize_t send_fds(struct stream *stream) {
+  struct out_fd next;
+  memcpy(&next, bytes_head(&stream->out_fds), sizeof next);
+  if (next.offset > stream->sent)
+    return send(stream->out_fd, bytes_head(&stream->out), next.offset - stream->sent, MSG_NOSIGNAL);
+  union {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(sizeof(int))];
+  } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+  memcpy(CMSG_DATA(&control.header), &next.fd, sizeof next.fd);
+  struct iovec iov = {bytes_head(&stream->out), 1};
+  struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  ssize_t count = sendmsg(stream->out_fd, &message, MSG_NOSIGNAL);
+  if (count > 0) {
+    close(next.fd);
+    bytes_drop(&stream->out_fds, sizeof next);
+  }
+  return count;
+}
+
+static ssize_t send_some(struct stream *stream) {
+  if (stream->below)
+    return channel_write(stream->below, bytes_head(&stream->out), bytes_length(&stream->out));
+  ssize_t count = bytes_length(&stream->out_fds) > 0
+                      ? send_fds(stream)
+                      : write(stream->out_fd, bytes_head(&stream->out), bytes_length(&stream->out));
+  return count < 0 ? -errno : count;
+}
+
+static void stream_flush(struct stream *stream) {
+  while (stream->state != STREAM_ENDED && bytes_length(&stream->out) > 0) {
+    ssize_t count = send_some(stream);
+    if (count == -EINTR)
+      continue;
+    if (count == 0 || count == -EAGAIN) {
+      if (!stream->below)
+        ev_io_start(stream->loop->ev, &stream->writer);
+      return;
+    }
+    /* What the far side still said before it went is worth reading: its end is seen there. */
+    if (count < 0)
+      return bytes_drop(&stream->out, bytes_length(&stream->out));
+    stream->sent += (uint64_t)count;
+    bytes_drop(&stream->out, (size_t)count);
+  }
+  if (!stream->below)
+    ev_io_stop(stream->loop->ev, &stream->writer);
+  wake_writers(stream);
+}
+
+static void run_flush(struct flush *flush) {
+  stream_flush((struct stream *)((char *)flush - offsetof(struct stream, flush)));
+}
+
+static void on_writable(struct ev_loop *ev, ev_io *io, int events) {
+  (void)ev, (void)events;
+  stream_flush(io->data);
+}
+
+/* ---- receiving ---- */
+
+static void broken(struct stream *stream, const char *reason) {
+  stream_end(stream, EPROTO, reason);
+}
+
+void stream_forget(struct stream *stream, uint32_t number) {
+  struct channel *channel = stream->channels[number];
+  stream->channels[number] = NULL;
+  channel_on_end(channel, FATE_EOF, 0);
+  channel->stream = NULL;
+  channel_unref(channel);
+}
+
+static void on_root_fd(struct stream *stream, int fd) {
+  uint64_t id;
+  if (bytes_length(&stream->fd_ids) == 0)
+    return;
+  memcpy(&id, bytes_head(&stream->fd_ids), sizeof id);
+  bytes_drop(&stream->fd_ids, sizeof id);
+  loop_complete(stream->loop, id, fd, FATE_DONE);
+}
+
+static void on_frame(struct stream *stream, struct channel *channel, enum afar_frame_type type, uint32_t value) {
+  uint32_t number = stream->frame.channel;
+  switch (type) {
+  case AFAR_DATA:
+    if (value == 0 || value > AFAR_FRAME_MAX || (number != 0 && !channel))
+      return broken(stream, "a data frame of a wrong size or channel");
+    stream->payload_left = value;
+    return;
+  case AFAR_CREDIT:
+    return channel ? channel_on_credit(channel, value) : broken(stream, "credit for an unknown channel");
+  case AFAR_EOF:
+    return channel ? channel_on_end(channel, FATE_EOF, (int)(value & 0xfff))
+                   : broken(stream, "the end of an unknown channel");
+  case AFAR_CLOSE:
+    if (!channel || !channel->closing)
+      return broken(stream, "a channel was closed that nobody closed");
+    return stream_forget(stream, number);
+  case AFAR_PING:
+    return stream_frame(stream, 0, AFAR_PONG, value);
+  case AFAR_PONG:
+    stream->pings = 0;
+    return;
+  case AFAR_FD:
+    if (channel)
+      return channel_on_fd(channel, (int)value);
+    return number == 0 ? on_root_fd(stream, (int)value) : broken(stream, "an fd for an unknown channel");
+  }
+  broken(stream, "a frame of an unknown type");
+}
+
+static struct channel *find(struct stream *stream, uint32_t number) {
+  return number > 0 && number < stream->channels_size ? stream->channels[number] : NULL;
+}
+
+static int on_payload(struct stream *stream, const char *data, size_t length) {
+  if (stream->frame.channel == 0)
+    return stream->root ? stream->root->data(stream->root, data, length) : 0;
+  struct channel *channel = find(stream, stream->frame.channel);
+  return channel ? channel_on_data(channel, data, length) : -EPROTO;
+}
+
+/* Takes one frame header, or a piece of payload; returns how many bytes that was. */
+static size_t take_frame(struct stream *stream, const char *data, size_t length) {
+  if (stream->payload_left > 0) {
+    size_t part = length < stream->payload_left ? length : stream->payload_left;
+    stream->payload_left -= part;
+    if (on_payload(stream, data, part) < 0)
+      broken(stream, "a reply that answers no request, or more data than there was credit for");
+    return part;
+  }
+  size_t part = sizeof stream->frame - stream->frame_have;
+  if (part > length)
+    part = length;
+  memcpy((char *)&stream->frame + stream->frame_have, data, part);
+  stream->frame_have += part;
+  if (stream->frame_have == sizeof stream->frame) {
+    stream->frame_have = 0;
+    on_frame(stream, find(stream, stream->frame.channel), stream->frame.word >> 24, stream->frame.word & 0xffffff);
+  }
+  return part;
+}
+
+static const char *hello_fault(const struct afar_hello *hello, size_t have) {
+  if (have >= 8 && hello->major != AFAR_MAJOR)
+    return "the stub speaks another major version of the protocol";
+  if (have < sizeof *hello)
+    return NULL;
+  if (hello->size < sizeof *hello || hello->size > 65536 || hello->more > MORE_MAX)
+    return "a hello of a wrong size";
+  uint64_t more = (uint64_t)hello->groups * 4 + hello->argv_length + hello->environ_length;
+  return more == hello->more ? NULL : "a hello whose parts don't add up";
+}
+
+/* Takes bytes of the hello; returns how many. */
+static size_t take_hello(struct stream *stream, const char *data, size_t length) {
+  struct afar_hello hello = {0};
+  size_t have = bytes_length(&stream->hello), want = sizeof hello;
+  if (have >= sizeof hello) {
+    memcpy(&hello, bytes_head(&stream->hello), sizeof hello);
+    want = (size_t)hello.size + hello.more;
+  }
+  size_t part = want - have < length ? want - have : length;
+  bytes_append(&stream->hello, data, part);
+  have += part;
+  memcpy(&hello, bytes_head(&stream->hello), have < sizeof hello ? have : sizeof hello);
+  const char *fault = hello_fault(&hello, have);
+  if (fault) {
+    broken(stream, fault);
+  } else if (have >= sizeof hello && have == (size_t)hello.size + hello.more) {
+    stream->state = STREAM_OPEN;
+    loop_complete(stream->loop, stream->open_id, 0, FATE_DONE);
+    stream->open_id = 0;
+  }
+  return part;
+}
+
+/* Looks for the marker with the hello's magic behind it; all before it is noise. Takes all bytes up to there. */
+static size_t take_noise(struct stream *stream, const char *data, size_t length) {
+  static const uint32_t magic = AFAR_MAGIC;
+  char pattern[MARKER_LENGTH + 4];
+  memcpy(pattern, stream->marker, MARKER_LENGTH);
+  memcpy(pattern + MARKER_LENGTH, &magic, 4);
+  size_t before = bytes_length(&stream->noise);
+  bytes_append(&stream->noise, data, length);
+  char *found = memmem(bytes_head(&stream->noise), before + length, pattern, sizeof pattern);
+  loop_complete(stream->loop, stream->noise_id, 0, FATE_DONE);
+  stream->noise_id = 0;
+  if (!found) {
+    if (before + length > NOISE_MAX)
+      bytes_drop(&stream->noise, before + length - NOISE_MAX);
+    return length;
+  }
+  size_t noise = (size_t)(found - bytes_head(&stream->noise)), taken = noise + sizeof pattern - before;
+  stream->noise.tail = stream->noise.head + noise;
+  bytes_append(&stream->hello, &magic, 4);
+  stream->state = STREAM_HELLO;
+  return taken;
+}
+
+static void feed(struct stream *stream, const char *data, size_t length) {
+  stream->received += length;
+  stream->pings = 0;
+  while (length > 0 && stream->state != STREAM_ENDED) {
+    size_t part = stream->state == STREAM_OPEN    ? take_frame(stream, data, length)
+                  : stream->state == STREAM_HELLO ? take_hello(stream, data, length)
+                                                  : take_noise(stream, data, length);
+    data += part;
+    length -= part;
+  }
+}
+
+static void on_readable(struct ev_loop *ev, ev_io *io, int events) {
+  (void)ev, (void)events;
+  static char buffer[128 * 1024];
+  struct stream *stream = io->data;
+  ssize_t count = read(stream->in_fd, buffer, sizeof buffer);
+  if (count > 0)
+    return feed(stream, buffer, (size_t)count);
+  if (count == 0 || (errno != EAGAIN && errno != EINTR))
+    stream_end(stream, count == 0 ? 0 : errno, NULL);
+}
+
+static int on_below_data(struct sink *sink, const char *data, size_t length) {
+  struct stream *stream = (struct stream *)((char *)sink - offsetof(struct stream, below_sink));
+  feed(stream, data, length);
+  return 0;
+}
+
+static void on_below_end(struct sink *sink, enum fate fate, int error) {
+  struct stream *stream = (struct stream *)((char *)sink - offsetof(struct stream, below_sink));
+  stream_end(stream, error ? error : fate == FATE_LOST ? ECONNRESET : 0, NULL);
+}
+
+static void on_below_credit(struct sink *sink) {
+  stream_flush((struct stream *)((char *)sink - offsetof(struct stream, below_sink)));
+}
+
+/* ---- the end ---- */
+
+static void close_below(struct stream *stream) {
+  loop_flush_forget(stream->loop, &stream->flush);
+  if (stream->below) {
+    stream->below->sink = NULL;
+    channel_close(stream->below);
+    channel_unref(stream->below);
+    stream->below = NULL;
+    return;
+  }
+  ev_io_stop(stream->loop->ev, &stream->reader);
+  ev_io_stop(stream->loop->ev, &stream->writer);
+  if (stream->in_fd >= 0)
+    close(stream->in_fd);
+  if (stream->out_fd >= 0 && stream->out_fd != stream->in_fd)
+    close(stream->out_fd);
+  stream->in_fd = stream->out_fd = -1;
+  while (bytes_length(&stream->out_fds) > 0) {
+    struct out_fd next;
+    memcpy(&next, bytes_head(&stream->out_fds), sizeof next);
+    close(next.fd);
+    bytes_drop(&stream->out_fds, sizeof next);
+  }
+}
+
+void stream_end(struct stream *stream, int error, const char *reason) {
+  if (stream->state == STREAM_ENDED)
+    return;
+  stream->state = STREAM_ENDED;
+  stream->error = error;
+  stream->reason = reason;
+  close_below(stream);
+  enum fate fate = error ? FATE_LOST : FATE_EOF;
+  for (uint32_t i = 1; i < stream->channels_size; i++)
+    if (stream->channels[i]) {
+      channel_on_end(stream->channels[i], FATE_LOST, error);
+      stream->channels[i]->stream = NULL;
+      channel_unref(stream->channels[i]);
+      stream->channels[i] = NULL;
+    }
+  if (stream->root)
+    stream->root->end(stream->root, fate, error);
+  loop_complete(stream->loop, stream->open_id, -1, fate);
+  loop_complete(stream->loop, stream->noise_id, -1, fate);
+  loop_complete(stream->loop, stream->end_id, -1, fate);
+  stream->open_id = stream->noise_id = stream->end_id = 0;
+  while (bytes_length(&stream->fd_ids) > 0) {
+    uint64_t id;
+    memcpy(&id, bytes_head(&stream->fd_ids), sizeof id);
+    bytes_drop(&stream->fd_ids, sizeof id);
+    loop_complete(stream->loop, id, -1, FATE_LOST);
+  }
+}
+
+static void stream_free(struct stream *stream) {
+  stream_end(stream, 0, NULL);
+  bytes_free(&stream->noise);
+  bytes_free(&stream->hello);
+  bytes_free(&stream->out);
+  bytes_free(&stream->out_fds);
+  bytes_free(&stream->fd_ids);
+  free(stream->channels);
+}
+
+/* ---- methods ---- */
+
+struct stream *stream_check(lua_State *L, int index) {
+  return luaL_checkudata(L, index, TYPE);
+}
+
+static struct stream *stream_push(lua_State *L, int marker) {
+  size_t length;
+  const char *text = luaL_checklstring(L, marker, &length);
+  luaL_argcheck(L, length == MARKER_LENGTH, marker, "the marker has 32 characters");
+  struct stream *stream = lua_newuserdata(L, sizeof *stream);
+  *stream = (struct stream){.loop = loop_of(L), .in_fd = -1, .out_fd = -1, .flush = {.run = run_flush}};
+  memcpy(stream->marker, text, MARKER_LENGTH);
+  luaL_getmetatable(L, TYPE);
+  lua_setmetatable(L, -2);
+  return stream;
+}
+
+static void set_nonblock(int fd) {
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+/* open(in, out, marker): takes both fds (numbers of the host's, may be equal) over */
+static int l_open(lua_State *L) {
+  int in = luaL_checkint(L, 1), out = luaL_checkint(L, 2);
+  struct stream *stream = stream_push(L, 3);
+  stream->in_fd = in;
+  stream->out_fd = out;
+  set_nonblock(in);
+  set_nonblock(out);
+  ev_io_init(&stream->reader, on_readable, in, EV_READ);
+  ev_io_init(&stream->writer, on_writable, out, EV_WRITE);
+  stream->reader.data = stream->writer.data = stream;
+  ev_io_start(stream->loop->ev, &stream->reader);
+  return 1;
+}
+
+/* over(channel, marker): a stream inside a channel of another; takes the channel over */
+static int l_over(lua_State *L) {
+  struct channel *channel = channel_check(L, 1);
+  luaL_argcheck(L, channel->stream && !channel->sink, 1, "the channel has ended or is in use");
+  struct stream *stream = stream_push(L, 2);
+  stream->below = channel;
+  channel->refs++;
+  stream->below_sink = (struct sink){on_below_data, on_below_end, on_below_credit};
+  channel->sink = &stream->below_sink;
+  if (bytes_length(&channel->in) > 0)
+    feed(stream, bytes_head(&channel->in), bytes_length(&channel->in));
+  bytes_free(&channel->in);
+  if (channel->ended)
+    on_below_end(channel->sink, channel->fate, channel->error);
+  return 1;
+}
+
+/* channel(number, to_host, from_host) -> channel; the number must be free */
+static int l_channel(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  uint32_t to_host = (uint32_t)luaL_optnumber(L, 2, CHANNEL_WINDOW),
+           from_host = (uint32_t)luaL_optnumber(L, 3, CHANNEL_WINDOW);
+  uint32_t number = 1;
+  if (stream->state != STREAM_OPEN)
+    return luaL_error(L, "the stream has ended");
+  while (number < stream->channels_size && stream->channels[number])
+    number++;
+  if (number >= AFAR_CHANNELS_MAX)
+    return luaL_error(L, "a stream carries %d channels at most", AFAR_CHANNELS_MAX - 1);
+  if (number >= stream->channels_size) {
+    uint32_t size = stream->channels_size ? stream->channels_size * 2 : 16;
+    stream->channels = realloc(stream->channels, size * sizeof *stream->channels);
+    if (!stream->channels)
+      abort();
+    memset(stream->channels + stream->channels_size, 0, (size - stream->channels_size) * sizeof *stream->channels);
+    stream->channels_size = size;
+  }
+  struct channel *channel = channel_new(stream, number, to_host, from_host);
+  stream->channels[number] = channel;
+  channel->refs++;
+  channel_push(L, channel);
+  return 1;
+}
+
+static int wait_id(lua_State *L, struct stream *stream, uint64_t *id, int ready) {
+  if (ready || stream->state == STREAM_ENDED)
+    return 0;
+  if (!*id)
+    *id = loop_id(stream->loop);
+  lua_pushnumber(L, (lua_Number)*id);
+  return 1;
+}
+
+/* wait_open() -> id | nil: it is open, or has ended */
+static int l_wait_open(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  return wait_id(L, stream, &stream->open_id, stream->state == STREAM_OPEN);
+}
+
+static int l_wait_end(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  return wait_id(L, stream, &stream->end_id, 0);
+}
+
+/* wait_noise() -> id | nil: completes when more bytes came, the hello included */
+static int l_wait_noise(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  return wait_id(L, stream, &stream->noise_id, stream->state != STREAM_NOISE);
+}
+
+static int l_noise(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  lua_pushlstring(L, bytes_head(&stream->noise), bytes_length(&stream->noise));
+  return 1;
+}
+
+/* hello() -> the bytes of the hello, struct first */
+static int l_hello(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  lua_pushlstring(L, bytes_head(&stream->hello), bytes_length(&stream->hello));
+  return 1;
+}
+
+/* raw(string): bytes for who reads before there is a root: the bootstrap's script */
+static int l_raw(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  size_t length;
+  const char *data = luaL_checklstring(L, 2, &length);
+  if (stream->state == STREAM_NOISE)
+    queue(stream, data, length);
+  return 0;
+}
+
+/* state() -> "noise" | "hello" | "open" | "ended"[, errno[, reason]] */
+static int l_state(lua_State *L) {
+  static const char *const names[] = {"noise", "hello", "open", "ended"};
+  struct stream *stream = stream_check(L, 1);
+  lua_pushstring(L, names[stream->state]);
+  lua_pushinteger(L, stream->error);
+  lua_pushstring(L, stream->reason);
+  return 3;
+}
+
+/* send_fd(fd) -> id, which completes with the fd's number in the root. Takes the fd over. Only over a unix socket. */
+static int l_send_fd(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  int fd = luaL_checkint(L, 2);
+  if (stream->state != STREAM_OPEN || stream->below) {
+    close(fd);
+    return 0;
+  }
+  struct out_fd out = {.offset = stream->sent + bytes_length(&stream->out), .fd = fd};
+  bytes_append(&stream->out_fds, &out, sizeof out);
+  stream_frame(stream, 0, AFAR_PONG, 0);
+  uint64_t id = loop_id(stream->loop);
+  bytes_append(&stream->fd_ids, &id, sizeof id);
+  lua_pushnumber(L, (lua_Number)id);
+  return 1;
+}
+
+/* ping() -> pings not answered so far */
+static int l_ping(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  lua_pushinteger(L, (lua_Integer)stream->pings++);
+  stream_frame(stream, 0, AFAR_PING, 0);
+  return 1;
+}
+
+/* received() -> bytes in all */
+static int l_received(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)stream_check(L, 1)->received);
+  return 1;
+}
+
+/* close([reason]): ends it now; with a reason it counts as lost (ETIMEDOUT) */
+static int l_close(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  stream_flush(stream);
+  stream_end(stream, lua_toboolean(L, 2) ? ETIMEDOUT : 0, NULL);
+  return 0;
+}
+
+static int l_gc(lua_State *L) {
+  stream_free(stream_check(L, 1));
+  return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"channel", l_channel},   {"wait_open", l_wait_open},
+    {"wait_end", l_wait_end}, {"wait_noise", l_wait_noise},
+    {"noise", l_noise},       {"hello", l_hello},
+    {"raw", l_raw},           {"state", l_state},
+    {"send_fd", l_send_fd},   {"ping", l_ping},
+    {"received", l_received}, {"close", l_close},
+    {"__gc", l_gc},           {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {{"open", l_open}, {"over", l_over}, {NULL, NULL}};
+
+int luaopen_afar_stream(lua_State *L) {
+  luaL_newmetatable(L, TYPE);
+  luaL_register(L, NULL, methods);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_newtable(L);
+  luaL_register(L, NULL, functions);
+  return 1;
+}

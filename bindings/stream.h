@@ -1,0 +1,67 @@
+/* A stream: the bytes between the host and one root, and the channels in them. */
+#ifndef AFAR_STREAM_H
+#define AFAR_STREAM_H
+
+#include <ev.h>
+#include <stdint.h>
+
+#include "bytes.h"
+#include "channel.h"
+#include "loop.h"
+#include "protocol.h"
+
+enum stream_state {
+  STREAM_NOISE, /* before the marker */
+  STREAM_HELLO,
+  STREAM_OPEN,
+  STREAM_ENDED,
+};
+
+enum { MARKER_LENGTH = 32, NOISE_MAX = 64 * 1024, MORE_MAX = 1024 * 1024, STREAM_FULL = 512 * 1024 };
+
+struct stream {
+  struct loop *loop;
+  enum stream_state state;
+  /* below: either fds of the host, or a channel of another stream */
+  int in_fd, out_fd;
+  ev_io reader, writer;
+  struct channel *below;
+  struct sink below_sink;
+
+  char marker[MARKER_LENGTH];
+  struct bytes noise, hello;
+  struct bytes out;
+  struct bytes out_fds; /* struct out_fd: fds that go out with the byte at their offset */
+  uint64_t sent;        /* bytes that have left */
+  struct flush flush;
+
+  struct afar_frame frame; /* being received */
+  size_t frame_have, payload_left;
+
+  struct sink *root; /* channel 0 */
+  struct channel **channels;
+  uint32_t channels_size;
+  struct bytes fd_ids; /* uint64_t ids of those who wait for an fd sent by stream_send_fd() */
+
+  uint64_t open_id;     /* completes when the hello is there, or the stream has ended */
+  uint64_t end_id;      /* completes when the stream ends */
+  uint64_t noise_id;    /* completes when noise has arrived */
+  uint32_t pings;       /* sent and not yet answered */
+  uint64_t received;    /* bytes in all */
+  int error;            /* why it ended: 0 end of file, or a positive errno */
+  const char *reason;   /* what was not understood, if so */
+  unsigned starved : 1; /* some channel found no room */
+};
+
+/* Queue a frame; sent before the loop sleeps. */
+void stream_frame(struct stream *stream, uint32_t channel, enum afar_frame_type type, uint32_t value);
+/* Queue payload on a channel, split into frames. */
+void stream_data(struct stream *stream, uint32_t channel, const char *data, size_t length);
+/* How much channels may still queue; when it was 0 they are told once there is room again. */
+size_t stream_room(struct stream *stream);
+void stream_forget(struct stream *stream, uint32_t number);
+void stream_end(struct stream *stream, int error, const char *reason);
+
+struct stream *stream_check(lua_State *L, int index);
+
+#endif

@@ -1,0 +1,562 @@
+#include "task.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bindings.h"
+#include "stream.h"
+
+#define CHAIN "afar.chain"
+#define TASK  "afar.task"
+
+enum { NOWHERE = 0xffffffff, LUA_TCDATA = 10 };
+
+static void *grow(void *array, uint32_t *capacity, size_t size) {
+  *capacity = *capacity ? *capacity * 2 : 8;
+  array = realloc(array, *capacity * size);
+  if (!array)
+    abort();
+  return array;
+}
+
+/* ---- chains ---- */
+
+static void chain_unref(struct chain *chain) {
+  if (--chain->refs > 0)
+    return;
+  for (uint32_t i = 0; i < chain->count; i++)
+    free(chain->outcomes[i].data);
+  free(chain->outcomes);
+  bytes_free(&chain->requests);
+  free(chain);
+}
+
+static void chain_add(struct chain *chain, struct afar_request request) {
+  if (chain->count == chain->capacity)
+    chain->outcomes = grow(chain->outcomes, &chain->capacity, sizeof *chain->outcomes);
+  chain->outcomes[chain->count++] = (struct outcome){.result = -ECANCELED};
+  if (chain->count > 1)
+    request.flags |= AFAR_CHAIN;
+  if (request.op == AFAR_OP_HOLD || chain->held)
+    chain->held++;
+  bytes_append(&chain->requests, &request, sizeof request);
+}
+
+/* ---- requests in flight ---- */
+
+static uint32_t pending_take(struct task *task, struct chain *chain, uint32_t index) {
+  if (task->pending_free == NOWHERE) {
+    uint32_t old = task->pending_size;
+    task->pending = grow(task->pending, &task->pending_size, sizeof *task->pending);
+    for (uint32_t i = task->pending_size; i-- > old; task->pending_free = i)
+      task->pending[i] = (struct pending){.index = task->pending_free};
+  }
+  uint32_t tag = task->pending_free;
+  task->pending_free = task->pending[tag].index;
+  task->pending[tag] = (struct pending){chain, index};
+  task->in_flight++;
+  return tag;
+}
+
+static void pending_give(struct task *task, uint32_t tag) {
+  task->pending[tag] = (struct pending){.index = task->pending_free};
+  task->pending_free = tag;
+  task->in_flight--;
+}
+
+static void out_later(struct task *task) {
+  loop_flush_later(task->loop, &task->flush);
+}
+
+/* Puts a chain into the queue that leaves at the end of this turn. */
+static void chain_queue(struct task *task, struct chain *chain) {
+  char *at = bytes_head(&chain->requests), *end = at + bytes_length(&chain->requests);
+  for (uint32_t i = 0; at < end; i++) {
+    struct afar_request request;
+    memcpy(&request, at, sizeof request);
+    request.tag = chain->outcomes[i].tag = pending_take(task, chain, i);
+    chain->outcomes[i].state = OUTCOME_SENT;
+    memcpy(at, &request, sizeof request);
+    at += sizeof request + (request.op == AFAR_OP_WRITE ? request.args[1] : 0);
+  }
+  bytes_append(&task->out, bytes_head(&chain->requests), bytes_length(&chain->requests));
+  bytes_free(&chain->requests);
+  task->held += chain->held;
+  out_later(task);
+}
+
+static void chain_submit(struct task *task, struct chain *chain) {
+  chain->refs++;
+  if (chain->held && task->held > 0 && task->held + chain->held > task->hold_slots) {
+    chain->next = NULL;
+    *task->waiting_last = chain;
+    task->waiting_last = &chain->next;
+    return;
+  }
+  chain_queue(task, chain);
+}
+
+static void submit_waiting(struct task *task) {
+  while (task->waiting && (task->held == 0 || task->held + task->waiting->held <= task->hold_slots)) {
+    struct chain *chain = task->waiting;
+    task->waiting = chain->next;
+    if (!task->waiting)
+      task->waiting_last = &task->waiting;
+    chain_queue(task, chain);
+  }
+}
+
+static void chain_done(struct task *task, struct chain *chain, enum fate fate) {
+  task->held -= chain->held;
+  loop_complete(task->loop, chain->id, 0, fate);
+  chain->id = 0;
+  chain_unref(chain);
+  submit_waiting(task);
+}
+
+/* Quiet requests before this one that were not answered have succeeded. */
+static void settle_quiet(struct task *task, struct chain *chain, uint32_t upto) {
+  for (uint32_t i = upto; i-- > 0 && chain->outcomes[i].state == OUTCOME_SENT;) {
+    chain->outcomes[i].result = 0;
+    chain->outcomes[i].state = OUTCOME_DONE;
+    chain->answered++;
+    pending_give(task, chain->outcomes[i].tag);
+  }
+}
+
+/* One reply is whole. */
+static void answered(struct task *task, uint32_t tag, int64_t result) {
+  struct chain *chain = task->pending[tag].chain;
+  uint32_t index = task->pending[tag].index;
+  settle_quiet(task, chain, index);
+  chain->outcomes[index].result = result;
+  chain->outcomes[index].state = OUTCOME_DONE;
+  pending_give(task, tag);
+  if (++chain->answered == chain->count)
+    chain_done(task, chain, FATE_DONE);
+}
+
+/* A reply's header is there: makes room for its payload. */
+static int reply_begin(struct task *task) {
+  struct afar_reply *reply = &task->reply;
+  if (reply->tag == AFAR_TAG_FD)
+    return reply->length == 0 ? 0 : -EPROTO;
+  if (reply->tag >= task->pending_size || !task->pending[reply->tag].chain || reply->length > task->read_max)
+    return -EPROTO;
+  struct pending *pending = &task->pending[reply->tag];
+  struct outcome *outcome = &pending->chain->outcomes[pending->index];
+  if (outcome->data || (reply->length > 0 && reply->result != (int64_t)reply->length))
+    return -EPROTO;
+  if (reply->length == 0) {
+    answered(task, reply->tag, reply->result);
+    return 0;
+  }
+  outcome->data = malloc(reply->length);
+  if (!outcome->data)
+    return -ENOMEM;
+  outcome->length = reply->length;
+  task->data_left = reply->length;
+  return 0;
+}
+
+static int on_data(struct sink *sink, const char *data, size_t length) {
+  struct task *task = (struct task *)((char *)sink - offsetof(struct task, sink));
+  while (length > 0 && !task->ended) {
+    size_t part;
+    if (task->data_left > 0) {
+      struct pending *pending = &task->pending[task->reply.tag];
+      struct outcome *outcome = &pending->chain->outcomes[pending->index];
+      part = length < task->data_left ? length : task->data_left;
+      memcpy(outcome->data + outcome->length - task->data_left, data, part);
+      task->data_left -= (uint32_t)part;
+      if (task->data_left == 0)
+        answered(task, task->reply.tag, task->reply.result);
+    } else {
+      part = sizeof task->reply - task->reply_have;
+      part = length < part ? length : part;
+      memcpy((char *)&task->reply + task->reply_have, data, part);
+      task->reply_have += part;
+      if (task->reply_have == sizeof task->reply) {
+        task->reply_have = 0;
+        int error = reply_begin(task);
+        if (error)
+          return error;
+      }
+    }
+    data += part;
+    length -= part;
+  }
+  return 0;
+}
+
+/* ---- sending ---- */
+
+static void task_flush(struct task *task) {
+  size_t length = bytes_length(&task->out);
+  if (length == 0 || task->ended)
+    return;
+  if (task->stream) {
+    stream_data(task->stream, 0, bytes_head(&task->out), length);
+    return bytes_drop(&task->out, length);
+  }
+  long count = channel_write(task->channel, bytes_head(&task->out), length);
+  if (count > 0)
+    bytes_drop(&task->out, (size_t)count);
+}
+
+static void run_flush(struct flush *flush) {
+  task_flush((struct task *)((char *)flush - offsetof(struct task, flush)));
+}
+
+static void on_credit(struct sink *sink) {
+  task_flush((struct task *)((char *)sink - offsetof(struct task, sink)));
+}
+
+/* ---- the end ---- */
+
+static void task_release(struct task *task) {
+  if (--task->refs > 0)
+    return;
+  loop_flush_forget(task->loop, &task->flush);
+  bytes_free(&task->out);
+  free(task->pending);
+  free(task);
+}
+
+/* How many requests at the end of the queue never left: these were surely not performed. */
+static void mark_unsent(struct task *task) {
+  char *at = bytes_head(&task->out), *end = at + bytes_length(&task->out);
+  /* What is left in the queue may begin inside a request; count back is impossible, so a partly sent queue is "sent".
+   */
+  if (task->out.head != 0)
+    return;
+  while (at < end) {
+    struct afar_request request;
+    memcpy(&request, at, sizeof request);
+    struct pending *pending = &task->pending[request.tag];
+    if (pending->chain && pending->index == 0) {
+      struct chain *chain = pending->chain;
+      loop_complete(task->loop, chain->id, 0, FATE_UNSENT);
+      chain->id = 0;
+    }
+    at += sizeof request + (request.op == AFAR_OP_WRITE ? request.args[1] : 0);
+  }
+}
+
+static void task_end(struct task *task, enum fate fate) {
+  if (task->ended)
+    return;
+  task->ended = 1 + (int)fate;
+  mark_unsent(task);
+  for (uint32_t tag = 0; tag < task->pending_size; tag++) {
+    struct chain *chain = task->pending[tag].chain;
+    if (!chain)
+      continue;
+    loop_complete(task->loop, chain->id, 0, fate);
+    chain->id = 0;
+    for (uint32_t i = 0; i < chain->count; i++)
+      if (chain->outcomes[i].state == OUTCOME_SENT)
+        task->pending[chain->outcomes[i].tag].chain = NULL;
+    chain_unref(chain);
+  }
+  while (task->waiting) {
+    struct chain *chain = task->waiting;
+    task->waiting = chain->next;
+    loop_complete(task->loop, chain->id, 0, FATE_UNSENT);
+    chain_unref(chain);
+  }
+  if (task->stream)
+    task->stream->root = NULL;
+  task->stream = NULL;
+  if (task->channel) {
+    task->channel->sink = NULL;
+    channel_close(task->channel);
+    channel_unref(task->channel);
+    task->channel = NULL;
+  }
+  bytes_free(&task->out);
+}
+
+static void on_end(struct sink *sink, enum fate fate, int error) {
+  struct task *task = (struct task *)((char *)sink - offsetof(struct task, sink));
+  /* A carrier that ends inside a reply, or by an error, broke. */
+  task_end(task, fate == FATE_EOF && (error || task->reply_have || task->data_left) ? FATE_LOST : fate);
+}
+
+/* ---- chains in Lua ---- */
+
+static struct chain *chain_check(lua_State *L, int index) {
+  return *(struct chain **)luaL_checkudata(L, index, CHAIN);
+}
+
+static int l_chain(lua_State *L) {
+  struct chain *chain = calloc(1, sizeof *chain);
+  if (!chain)
+    return luaL_error(L, "out of memory");
+  chain->refs = 1;
+  *(struct chain **)lua_newuserdata(L, sizeof chain) = chain;
+  luaL_getmetatable(L, CHAIN);
+  lua_setmetatable(L, -2);
+  return 1;
+}
+
+/* A 64-bit argument: a number, or an int64_t/uint64_t cdata. */
+static uint64_t check_u64(lua_State *L, int index) {
+  if (lua_type(L, index) == LUA_TCDATA) {
+    uint64_t value;
+    memcpy(&value, lua_topointer(L, index), sizeof value);
+    return value;
+  }
+  lua_Number number = lua_tonumber(L, index);
+  return number < 0 ? (uint64_t)(int64_t)number : (uint64_t)number;
+}
+
+/* RESULT arguments come as distance * 2^40 + (constant + 2^39). */
+static uint64_t check_argument(lua_State *L, int index, unsigned kind) {
+  uint64_t value = check_u64(L, index);
+  if (kind != AFAR_RESULT)
+    return value;
+  int64_t constant = (int64_t)(value & 0xffffffffff) - ((int64_t)1 << 39);
+  return (value >> 40) << 56 | ((uint64_t)constant & 0xffffffffffffff);
+}
+
+static uint32_t expect_of(lua_State *L, int index) {
+  return (uint32_t)(int32_t)luaL_optnumber(L, index, 0);
+}
+
+/* chain:add(op, nr, flags, if_ok, if_failed, expect, kinds, a1..a6) -> index */
+static int l_add(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  struct afar_request request = {
+      .op = (uint8_t)luaL_checkint(L, 2),
+      .nr = (uint16_t)luaL_checkint(L, 3),
+      .flags = (uint8_t)luaL_checkint(L, 4),
+      .if_ok = (uint8_t)luaL_checkint(L, 5),
+      .if_failed = (uint8_t)luaL_checkint(L, 6),
+      .expect = expect_of(L, 7),
+      .kinds = (uint16_t)luaL_checkint(L, 8),
+  };
+  int top = lua_gettop(L);
+  for (int i = 0; i < 6 && 9 + i <= top; i++)
+    request.args[i] = check_argument(L, 9 + i, request.kinds >> 2 * i & 3);
+  luaL_argcheck(L, request.op != AFAR_OP_WRITE, 2, "use write()");
+  chain_add(chain, request);
+  lua_pushinteger(L, chain->count);
+  return 1;
+}
+
+/* chain:write(address, string[, flags, if_ok, if_failed, kinds]) -> index. Expects that all of it is written. */
+static int l_write(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  size_t length;
+  const char *data = luaL_checklstring(L, 3, &length);
+  luaL_argcheck(L, length <= 0x7fffffff, 3, "longer than 2 GiB");
+  luaL_argcheck(L, chain->held == 0, 3, "no data behind a hold");
+  struct afar_request request = {
+      .op = AFAR_OP_WRITE,
+      .flags = (uint8_t)luaL_optint(L, 4, 0),
+      .if_ok = (uint8_t)luaL_optint(L, 5, 0),
+      .if_failed = (uint8_t)luaL_optint(L, 6, 0),
+      .kinds = (uint16_t)luaL_optint(L, 7, 0),
+  };
+  request.args[0] = check_argument(L, 2, request.kinds & 3);
+  request.args[1] = length;
+  chain_add(chain, request);
+  bytes_append(&chain->requests, data, length);
+  lua_pushinteger(L, chain->count);
+  return 1;
+}
+
+/* chain:result(index) -> number | nil: not answered */
+static int l_result(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  uint32_t index = (uint32_t)luaL_checkint(L, 2) - 1;
+  if (index >= chain->count || chain->outcomes[index].state != OUTCOME_DONE)
+    return 0;
+  lua_pushnumber(L, (lua_Number)chain->outcomes[index].result);
+  return 1;
+}
+
+/* chain:data(index) -> string | nil: what a READ brought */
+static int l_data(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  uint32_t index = (uint32_t)luaL_checkint(L, 2) - 1;
+  if (index >= chain->count || chain->outcomes[index].state != OUTCOME_DONE)
+    return 0;
+  struct outcome *outcome = &chain->outcomes[index];
+  lua_pushlstring(L, outcome->data ? outcome->data : "", outcome->length);
+  return 1;
+}
+
+static int l_count(lua_State *L) {
+  lua_pushinteger(L, chain_check(L, 1)->count);
+  return 1;
+}
+
+static int l_chain_gc(lua_State *L) {
+  chain_unref(chain_check(L, 1));
+  return 0;
+}
+
+/* ---- tasks in Lua ---- */
+
+static struct task *task_check(lua_State *L, int index) {
+  return *(struct task **)luaL_checkudata(L, index, TASK);
+}
+
+static struct task *task_push(lua_State *L, int limits) {
+  struct task *task = calloc(1, sizeof *task);
+  if (!task)
+    abort();
+  task->loop = loop_of(L);
+  task->refs = 1;
+  task->hold_slots = (uint32_t)luaL_checknumber(L, limits);
+  task->read_max = (uint32_t)luaL_checknumber(L, limits + 1);
+  task->pending_free = NOWHERE;
+  task->waiting_last = &task->waiting;
+  task->sink = (struct sink){on_data, on_end, on_credit};
+  task->flush.run = run_flush;
+  *(struct task **)lua_newuserdata(L, sizeof task) = task;
+  luaL_getmetatable(L, TASK);
+  lua_setmetatable(L, -2);
+  return task;
+}
+
+/* root(stream, hold_slots, read_max) -> task */
+static int l_root(lua_State *L) {
+  struct stream *stream = stream_check(L, 1);
+  luaL_argcheck(L, stream->state == STREAM_OPEN && !stream->root, 1, "not open, or has its root already");
+  struct task *task = task_push(L, 2);
+  task->stream = stream;
+  stream->root = &task->sink;
+  return 1;
+}
+
+/* child(channel, hold_slots, read_max) -> task; takes the channel over */
+static int l_child(lua_State *L) {
+  struct channel *channel = channel_check(L, 1);
+  luaL_argcheck(L, channel->stream && !channel->sink, 1, "has ended, or is in use");
+  struct task *task = task_push(L, 2);
+  task->channel = channel;
+  channel->refs++;
+  channel->sink = &task->sink;
+  return 1;
+}
+
+static int ended(lua_State *L, struct task *task) {
+  lua_pushnil(L);
+  lua_pushstring(L, "unsent");
+  lua_pushstring(L, fate_name(task->ended - 1));
+  return 3;
+}
+
+/* submit(chain[, nobody_waits]) -> id, which completes when all replies are there | nil, "unsent": the task has ended
+ */
+static int l_submit(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  struct chain *chain = chain_check(L, 2);
+  luaL_argcheck(L, chain->count > 0 && bytes_length(&chain->requests) > 0, 2, "empty, or submitted already");
+  luaL_argcheck(L, chain->held <= task->hold_slots, 2, "more behind the hold than the stub can keep");
+  if (task->ended)
+    return ended(L, task);
+  chain->id = lua_toboolean(L, 3) ? 0 : loop_id(task->loop);
+  lua_pushnumber(L, (lua_Number)chain->id);
+  chain_submit(task, chain);
+  return 1;
+}
+
+/* A chain that still waits for slots just goes: nothing of it was ever sent. */
+static int forget_waiting(struct task *task, struct chain *chain) {
+  for (struct chain **at = &task->waiting; *at; at = &(*at)->next) {
+    if (*at != chain)
+      continue;
+    *at = chain->next;
+    if (!*at)
+      task->waiting_last = at;
+    for (uint32_t i = 0; i < chain->count; i++)
+      chain->outcomes[i].state = OUTCOME_DONE;
+    loop_complete(task->loop, chain->id, 0, FATE_DONE);
+    chain->id = 0;
+    chain_unref(chain);
+    return 1;
+  }
+  return 0;
+}
+
+/* cancel(chain): ends its hold, if it is held; its other requests are performed as their conditions say */
+static int l_cancel(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  struct chain *chain = chain_check(L, 2);
+  if (task->ended || forget_waiting(task, chain))
+    return 0;
+  for (uint32_t i = 0; i < chain->count; i++) {
+    if (chain->outcomes[i].state != OUTCOME_SENT)
+      continue;
+    struct chain *cancel = calloc(1, sizeof *cancel);
+    if (!cancel)
+      abort();
+    cancel->refs = 1;
+    chain_add(cancel, (struct afar_request){.op = AFAR_OP_CANCEL, .args = {chain->outcomes[i].tag}});
+    chain_submit(task, cancel);
+    chain_unref(cancel);
+  }
+  return 0;
+}
+
+/* state() -> "open" | "eof" | "lost" | "done" ... how it ended */
+static int l_state(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  lua_pushstring(L, task->ended ? fate_name(task->ended - 1) : "open");
+  return 1;
+}
+
+static int l_in_flight(lua_State *L) {
+  lua_pushinteger(L, task_check(L, 1)->in_flight);
+  return 1;
+}
+
+/* close(): gives the channel up; a child's carrier ends with it, and so does the child */
+static int l_close(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  task_flush(task);
+  task_end(task, FATE_EOF);
+  return 0;
+}
+
+static int l_task_gc(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  task_end(task, FATE_EOF);
+  task_release(task);
+  return 0;
+}
+
+static const luaL_Reg chain_methods[] = {
+    {"add", l_add},     {"write", l_write},   {"result", l_result}, {"data", l_data},
+    {"count", l_count}, {"__gc", l_chain_gc}, {NULL, NULL},
+};
+
+static const luaL_Reg task_methods[] = {
+    {"submit", l_submit}, {"cancel", l_cancel}, {"state", l_state}, {"in_flight", l_in_flight},
+    {"close", l_close},   {"__gc", l_task_gc},  {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {{"chain", l_chain}, {"root", l_root}, {"child", l_child}, {NULL, NULL}};
+
+static void new_class(lua_State *L, const char *name, const luaL_Reg *methods) {
+  luaL_newmetatable(L, name);
+  luaL_register(L, NULL, methods);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}
+
+int luaopen_afar_task(lua_State *L) {
+  new_class(L, CHAIN, chain_methods);
+  new_class(L, TASK, task_methods);
+  lua_newtable(L);
+  luaL_register(L, NULL, functions);
+  return 1;
+}

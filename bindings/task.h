@@ -1,0 +1,59 @@
+/* A task's requests: chains on their way out, and the replies that are awaited. */
+#ifndef AFAR_TASK_H
+#define AFAR_TASK_H
+
+#include <lua.h>
+#include <stdint.h>
+
+#include "bytes.h"
+#include "channel.h"
+#include "loop.h"
+#include "protocol.h"
+
+struct stream;
+
+/* What came of one request of a chain. */
+struct outcome {
+  int64_t result;
+  uint32_t length; /* bytes of data */
+  uint32_t tag;
+  char *data; /* what READ brought; NULL: none */
+  enum { OUTCOME_NONE, OUTCOME_SENT, OUTCOME_DONE } state;
+};
+
+/* Requests that go out together. Referred to by Lua's object and, while in flight, by the task. */
+struct chain {
+  unsigned refs;
+  uint64_t id;           /* completes when every reply is there; 0: nobody waits */
+  struct bytes requests; /* encoded, with the payload behind each; given back once sent */
+  struct outcome *outcomes;
+  uint32_t count, capacity, answered;
+  uint32_t held; /* slots that it may take in the stub: the first HOLD and all behind it */
+  struct chain *next;
+};
+
+struct pending {
+  struct chain *chain; /* NULL: free; then `index` is the next free one */
+  uint32_t index;
+};
+
+struct task {
+  struct loop *loop;
+  struct stream *stream;   /* of a root; else NULL */
+  struct channel *channel; /* of any other; else NULL */
+  struct sink sink;
+  struct flush flush;
+  struct bytes out;
+  struct pending *pending;
+  uint32_t pending_size, pending_free, in_flight;
+  uint32_t hold_slots, held;             /* slots of the stub: all, in use */
+  struct chain *waiting, **waiting_last; /* chains for which no slots were left */
+  uint32_t read_max;
+  struct afar_reply reply; /* being received */
+  size_t reply_have;
+  uint32_t data_left;
+  unsigned refs;
+  int ended; /* 1 + enum fate */
+};
+
+#endif
