@@ -155,7 +155,8 @@ enum afar_start_flag {
   AFAR_START_ORPHAN = 1 << 0, /* do not arm the parent-death signal */
 };
 
-#define AFAR_FD_ZONE 10 /* the stub keeps its own fds at or above this number */
+#define AFAR_FD_ZONE 64  /* a root keeps its own fds, and those of channels, at or above this number */
+#define AFAR_FD_CHILD 10 /* a child keeps its carrier at or above this number */
 
 _Static_assert(sizeof(struct afar_request) == 64, "request");
 _Static_assert(sizeof(struct afar_reply) == 16, "reply");
