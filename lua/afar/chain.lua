@@ -1,0 +1,360 @@
+--- Chains: requests that go out together, and may use each other's results.
+-- A *recorder* collects the requests of one chain for one process. Each call of the library is a function that records its
+-- requests and returns another that takes the answers apart: so the same definition serves p:open(...), which records, sends
+-- and waits at once, and p:chain(function(c) c:open(...) end), which records many and sends them as one.
+
+local sched = require "afar.sched"
+local errors = require "afar.error"
+local tasks = require "afar.task"
+
+local chain = {}
+
+local OP = { CALL = 0, WRITE = 1, READ = 2, HOLD = 3, CANCEL = 4, VALUE = 5, ATTACH = 6, PING = 7 }
+local FLAG = { QUIET = 2, FLUSH = 4, EXPECT = 8, EXPECT_ARG = 16 }
+local RESULT, LOAD32, LOAD64 = 1, 2, 3
+local BACK_MAX = 255
+local ECANCELED = 125
+
+--- The result of an earlier request of the same chain, as an argument.
+---@class afar.Ref
+local Ref = { __name = "result" }
+Ref.__index = Ref
+--- ref + n: that result plus a constant.
+Ref.__add = function(ref, n) return setmetatable({ index = ref.index, recorder = ref.recorder, add = ref.add + n }, Ref) end
+Ref.__sub = function(ref, n) return ref + -n end
+
+--- A number found in memory at the far side when the request is performed, as an argument.
+local Load = { __name = "number in memory" }
+Load.__index = Load
+function chain.load32(address) return setmetatable({ address = address, kind = LOAD32 }, Load) end
+function chain.load64(address) return setmetatable({ address = address, kind = LOAD64 }, Load) end
+
+---@class afar.Recorder
+---@field process afar.Process
+---@field sys afar.Machine    numbers and constants of the process's architecture
+local Recorder = {}
+Recorder.__index = Recorder
+
+---@param process afar.Process
+---@return afar.Recorder
+function chain.record(process)
+  return setmetatable({
+    process = process,
+    machine = process.machine,
+    sys = process.machine.sys,
+    requests = tasks.chain(),
+    count = 0,
+    names = {},
+    args = {},
+    may_fail = {},
+  }, Recorder)
+end
+
+--- An argument as (kind, value); see bindings/task.c, check_argument.
+local function encode(self, value, position)
+  local t = type(value)
+  if t == "number" or t == "cdata" then return 0, value end
+  if t == "boolean" then return 0, value and 1 or 0 end
+  local mt = getmetatable(value)
+  if mt == Ref then
+    local distance = self.count + 1 - value.index
+    if value.recorder ~= self then error("a result of another chain can't be an argument here", 0) end
+    if distance > BACK_MAX then
+      error(("argument %d is the result of a request %d back; %d is the most"):format(position, distance, BACK_MAX), 0)
+    end
+    return RESULT, distance * 2 ^ 40 + value.add + 2 ^ 39
+  end
+  if mt == Load then return value.kind, value.address end
+  error(("argument %d: a number was expected, not %s"):format(position, t == "table" and mt and mt.__name or t), 0)
+end
+
+local function distance_to(self, ref)
+  if not ref then return 0 end
+  local distance = self.count + 1 - ref.index
+  if distance > BACK_MAX then error(("a condition on a request %d back; %d is the most"):format(distance, BACK_MAX), 0) end
+  return distance
+end
+
+local none = {}
+
+local function add(self, op, nr, name, o, a, b, c, d, e, f)
+  local ka, kb, kc, kd, ke, kf
+  ka, a = encode(self, a or 0, 1)
+  kb, b = encode(self, b or 0, 2)
+  kc, c = encode(self, c or 0, 3)
+  kd, d = encode(self, d or 0, 4)
+  ke, e = encode(self, e or 0, 5)
+  kf, f = encode(self, f or 0, 6)
+  local kinds = ka + kb * 4 + kc * 16 + kd * 64 + ke * 256 + kf * 1024
+  local flags, expect = 0, 0
+  if o.quiet then flags = flags + FLAG.QUIET end
+  if o.flush then flags = flags + FLAG.FLUSH end
+  if o.expect then
+    flags, expect = flags + FLAG.EXPECT, o.expect
+  elseif o.expect_arg then
+    flags, expect = flags + FLAG.EXPECT_ARG, o.expect_arg - 1
+  end
+  local if_ok = o.if_ok
+  if if_ok == nil and not o.if_failed and not o.always then if_ok = self.last end
+  self.requests:add(op, nr, flags, distance_to(self, if_ok), distance_to(self, o.if_failed), expect, kinds, a, b, c, d, e, f)
+  local index = self.count + 1
+  self.count = index
+  self.names[index] = name
+  self.may_fail[index] = o.may_fail
+  local ref = setmetatable({ index = index, recorder = self, add = 0 }, Ref)
+  if not (o.always or o.if_failed or o.aside) then self.last = ref end
+  return ref
+end
+
+--- Records a system call. `o` says how it depends on others:
+---   quiet: no reply if it succeeds; flush: it may block, exec or exit; expect = n: any other result is a failure;
+---   expect_arg = i: as expect, with the value of argument i (from 1); if_ok = ref / if_failed = ref: the condition (by default: what
+---   was recorded before succeeded); always: no condition but that its arguments exist; aside: what is recorded later doesn't depend on it;
+---   may_fail: its failure is no error of the chain.
+---@param name string as the kernel names it
+---@param o? table
+---@return afar.Ref
+function Recorder:call(name, o, ...)
+  local nr = self.sys.nr[name]
+  if not nr then
+    error(errors.new(self.process, name, nil, ("there is no such system call on %s"):format(self.sys.name)), 0)
+  end
+  return add(self, OP.CALL, nr, name, o or none, ...)
+end
+
+--- Records a call by number.
+function Recorder:call_number(nr, name, o, ...) return add(self, OP.CALL, nr, name, o or none, ...) end
+
+--- Waits, without blocking the process, until poll(2) reports one of `events` on an fd; the result is the events.
+function Recorder:hold(fd, events, o)
+  self.holds = true
+  return add(self, OP.HOLD, 0, "poll", o or none, fd, events)
+end
+
+--- The memory's bytes, up to read_max of them, come with the reply: see data().
+function Recorder:fetch(address, length, o) return add(self, OP.READ, 0, "memory read", o or none, address, length) end
+
+function Recorder:value(value, o) return add(self, OP.VALUE, 0, "value", o or none, value) end
+
+--- Makes `fd` of a root a channel of its stream (protocol.md, ATTACH).
+function Recorder:attach(channel, fd, flags, to_host, from_host, o)
+  return add(self, OP.ATTACH, 0, "attach", o or none, channel, fd, flags, to_host, from_host)
+end
+
+function Recorder:ping(seconds) return add(self, OP.PING, 0, "ping", none, seconds) end
+
+--- Writes bytes into memory before anything of the chain is performed.
+function Recorder:store(address, bytes)
+  self.stores = self.stores or tasks.chain()
+  self.stores:write(address, bytes)
+end
+
+--- Writes bytes into memory in its turn.
+function Recorder:write(address, bytes, o)
+  o = o or none
+  local if_ok = o.if_ok == nil and not o.always and self.last or o.if_ok
+  self.requests:write(address, bytes, 0, distance_to(self, if_ok), distance_to(self, o.if_failed))
+  local index = self.count + 1
+  self.count = index
+  self.names[index] = "memory write"
+  local ref = setmetatable({ index = index, recorder = self, add = 0 }, Ref)
+  self.last = ref
+  return ref
+end
+
+--- Memory that is the chain's until it has been answered.
+---@param size number bytes
+---@return number address
+function Recorder:scratch(size)
+  local address = self.process.space:alloc(self.process, size)
+  self.memory = self.memory or {}
+  self.memory[#self.memory + 1] = address
+  self.memory[#self.memory + 1] = size
+  return address
+end
+
+--- Bytes at a scratch address.
+function Recorder:bytes(bytes)
+  local address = self:scratch(#bytes > 0 and #bytes or 1)
+  if #bytes > 0 then self:store(address, bytes) end
+  return address
+end
+
+--- A NUL-terminated string at a scratch address.
+function Recorder:string(text)
+  if type(text) ~= "string" then error(("a string was expected, not %s"):format(type(text)), 0) end
+  if text:find("\0", 1, true) then error(("%q has a NUL byte in it; the kernel takes no such string"):format(text), 0) end
+  return self:bytes(text .. "\0")
+end
+
+--- Keeps an object from being collected until the chain was answered.
+function Recorder:pin(object)
+  self.pinned = self.pinned or {}
+  self.pinned[#self.pinned + 1] = object
+end
+
+-- ---- sending and waiting ----
+
+local function free_memory(self)
+  local memory = self.memory
+  if not memory then return end
+  self.memory = nil
+  local heap = self.process.space.heap
+  for i = 1, #memory, 2 do
+    heap:free(memory[i], memory[i + 1])
+  end
+end
+
+--- Queues the chain; it leaves at the end of this turn of the loop. Nothing was sent if it raises.
+function Recorder:submit()
+  local process = self.process
+  local task = process.task
+  local id
+  if task and self.count > 0 then
+    if self.stores then task:submit(self.stores, true) end
+    id = task:submit(self.requests)
+  end
+  if not id then
+    free_memory(self)
+    error(errors.lost(process, self.names[1] or "chain", self.args, "unsent"), 0)
+  end
+  self.id = id
+  return self
+end
+
+--- Waits for the answers. A hold is ended by cancelling; other requests are always waited for.
+---@return string? fate  nil: answered
+function Recorder:wait()
+  local task = self.process.task
+  local on_cancel
+  if self.holds then
+    on_cancel = function()
+      task:cancel(self.requests)
+      return false
+    end
+  end
+  local _, fate = sched.wait(self.id, on_cancel)
+  free_memory(self)
+  self.pinned = nil
+  self.fate = fate
+  return fate
+end
+
+--- The result of a request: never negative unless it failed, then the negative errno.
+---@param ref afar.Ref
+function Recorder:result(ref) return self.requests:result(ref.index) end
+
+--- The bytes that a fetch brought.
+function Recorder:data(ref) return self.requests:data(ref.index) end
+
+--- Raises the first failure that the chain didn't allow for.
+function Recorder:check()
+  if self.fate then error(errors.lost(self.process, self.names[self.count] or "chain", self.args, self.fate), 0) end
+  local requests = self.requests
+  for i = 1, self.count do
+    local result = requests:result(i)
+    if result < 0 and result >= -4095 and result ~= -ECANCELED and not self.may_fail[i] then
+      error(errors.errno(self.process, self.names[i], self.args, -result), 0)
+    end
+  end
+  for i = 1, self.count do
+    if requests:result(i) == -ECANCELED and not self.may_fail[i] then
+      sched.check()
+      error(errors.errno(self.process, self.names[i], self.args, ECANCELED), 0)
+    end
+  end
+end
+
+--- Sends, waits, and raises what failed.
+function Recorder:run()
+  sched.check()
+  self:submit()
+  self:wait()
+  self:check()
+  return self
+end
+
+-- ---- p:chain ----
+
+--- What a recorded call will be: an argument for later ones of the same chain, and its value once the chain was answered.
+---@class afar.Placeholder
+local Placeholder = { __name = "placeholder" }
+
+local fd_methods -- set by chain.define
+
+function Placeholder:__index(name)
+  local method = fd_methods[name]
+  if not method then
+    error(("a placeholder has no method %q: what a chain's call gives is known only when the chain has ended"):format(name), 2)
+  end
+  return function(self_, ...) return rawget(self_, "chain"):record(method, self_, ...) end
+end
+
+---@class afar.Chain
+local Chain = { __name = "chain" }
+
+local process_methods
+
+function Chain:__index(name)
+  if name == "record" then return Chain.record end
+  local method = process_methods(name, rawget(self, "recorder").process)
+  return function(self_, ...) return Chain.record(self_, method, rawget(self_, "recorder").process, ...) end
+end
+
+function Chain:record(method, target, ...)
+  local recorder = rawget(self, "recorder")
+  local finish, ref = method(recorder, target, ...)
+  local placeholder = setmetatable({ chain = self, finish = finish, ref = ref }, Placeholder)
+  local placeholders = rawget(self, "placeholders")
+  placeholders[#placeholders + 1] = placeholder
+  return placeholder
+end
+
+--- The argument that a placeholder stands for.
+function chain.ref_of(placeholder) return getmetatable(placeholder) == Placeholder and rawget(placeholder, "ref") or nil end
+
+local function values(recorder, ...)
+  local all = { ... }
+  for i = 1, select("#", ...) do
+    local ref = getmetatable(all[i]) == Placeholder
+    if ref then all[i] = rawget(all[i], "value") end
+  end
+  return unpack(all, 1, select("#", ...))
+end
+
+--- Records what `f(c)` calls on `c` (the methods of a process; and those of fds on what they give), sends all as one chain,
+--- and returns what f returned, with each placeholder replaced by its value. The first failure ends the chain and is raised;
+--- only close() is performed all the same, if what it closes was opened.
+---@param process afar.Process
+---@param f fun(c: afar.Chain)
+function chain.run(process, f)
+  local recorder = chain.record(process)
+  local self = setmetatable({ recorder = recorder, placeholders = {} }, Chain)
+  local function finish(...)
+    if recorder.count == 0 then return ... end
+    sched.check()
+    recorder:submit()
+    recorder:wait()
+    local ok, err = pcall(recorder.check, recorder)
+    for _, placeholder in ipairs(rawget(self, "placeholders")) do
+      local ref = rawget(placeholder, "ref")
+      local done = not ref or ((recorder:result(ref) or -1) >= 0 or (recorder:result(ref) or -1) < -4095)
+      if placeholder and rawget(placeholder, "finish") and done and not recorder.fate then
+        local fine, value = pcall(rawget(placeholder, "finish"), recorder)
+        rawset(placeholder, "value", fine and value or nil)
+      end
+    end
+    if not ok then error(err, 0) end
+    return values(recorder, ...)
+  end
+  return finish(f(self))
+end
+
+--- Where the methods that chains may record are looked up.
+function chain.define(lookup, fds)
+  process_methods, fd_methods = lookup, fds
+end
+
+chain.LOAD32, chain.LOAD64 = LOAD32, LOAD64
+
+return chain

@@ -1,0 +1,86 @@
+--- The errors that system calls and carriers raise.
+
+local sys = require "afar.sys"
+
+---@class afar.Error
+---@field name string      errno name ("ENOENT"), or "unsent", "eof", "lost" for a carrier that ended
+---@field errno? integer   positive
+---@field call string      the system call as the manpage names it, or what else was asked
+---@field args? table      its arguments as the script gave them
+---@field process? table   of which process
+---@field sent? boolean    for a carrier's end: false when the call was surely not performed
+---@field hint? string     what to try
+local Error = {}
+Error.__index = Error
+Error.__name = "error"
+
+local error_object = { Error = Error }
+
+local function show(value)
+  if type(value) == "string" then
+    local text = #value > 60 and value:sub(1, 57) .. "..." or value
+    return ("%q"):format(text):gsub("\n", "n")
+  end
+  return (tostring(value))
+end
+
+local function show_args(args)
+  if not args then return "" end
+  local shown = {}
+  for i = 1, args.n or #args do
+    shown[i] = show(args[i])
+  end
+  return table.concat(shown, ", ")
+end
+
+local fates = {
+  unsent = "its process or connection had ended before; it was surely not performed",
+  eof = "the process ended or execed meanwhile; it may have been performed",
+  lost = "the connection broke meanwhile; it may have been performed",
+}
+
+function Error:__tostring()
+  local call = ("%s(%s)"):format(self.call, show_args(self.args))
+  local where = self.process and " in " .. tostring(self.process) or ""
+  local why = self.message
+    or fates[self.name]
+    or ("%s (%s)"):format(sys.strerror(self.name) or "unknown error", self.name)
+  return ("%s%s: %s%s"):format(call, where, why, self.hint and "; " .. self.hint or "")
+end
+
+local hints = {
+  EMFILE = "close some fds, or raise RLIMIT_NOFILE",
+}
+
+--- The error of a system call that the kernel refused.
+---@param process table
+---@param call string
+---@param args table|nil
+---@param errno integer positive
+function error_object.errno(process, call, args, errno)
+  local name = process.machine.sys.errno[errno] or ("errno %d"):format(errno)
+  return setmetatable(
+    { name = name, errno = errno, call = call, args = args, process = process, hint = hints[name] },
+    Error
+  )
+end
+
+--- The error of a call whose carrier ended.
+---@param fate "unsent"|"eof"|"lost"
+function error_object.lost(process, call, args, fate)
+  return setmetatable({ name = fate, sent = fate ~= "unsent", call = call, args = args, process = process }, Error)
+end
+
+--- Any other error about a process: `message` says what is wrong.
+function error_object.new(process, call, args, message, fields)
+  local err = setmetatable({ name = "error", call = call, args = args, process = process, message = message }, Error)
+  for key, value in pairs(fields or {}) do
+    err[key] = value
+  end
+  return err
+end
+
+--- Whether `err` is the errno `name` ("ENOENT"), or any error object of ours when `name` is nil.
+function error_object.is(err, name) return getmetatable(err) == Error and (name == nil or err.name == name) end
+
+return error_object

@@ -1,0 +1,330 @@
+--- The scheduler: coroutines that wait for completions of the loop, sleep, and are cancelled.
+-- C queues completions (see bindings/loop.h); here they resume whoever waits. A coroutine under the scheduler is a
+-- *routine*; coroutines that a script makes by itself inside one work too: their waits pass up to the routine.
+
+local loop = require "afar.loop"
+
+local sched = {}
+
+local yield, resume, isyieldable = coroutine.yield, coroutine.resume, coroutine.isyieldable
+local WAIT = {} -- what a waiting routine yields, so that a script's own yields are told from it
+
+local waiters = {} -- completion id -> routine
+local ready, ready_head, ready_tail = {}, 1, 0 -- routines to be resumed
+local timers, timer_count = {}, 0 -- binary heap by time; cancelled entries stay until they come up
+local current -- the routine that runs now
+local alive = 0
+
+---@class afar.Routine
+---@field co thread
+---@field done boolean
+---@field ok boolean    whether it returned (once done)
+---@field values table  what it returned, or { error }
+---@field pending any   the error by which it is to be cancelled at its next wait
+
+-- ---- timers ----
+
+local function timer_up(i)
+  local t = timers[i]
+  while i > 1 do
+    local parent = (i - i % 2) / 2
+    if timers[parent].at <= t.at then break end
+    timers[i] = timers[parent]
+    i = parent
+  end
+  timers[i] = t
+end
+
+local function timer_down(i)
+  local t = timers[i]
+  while true do
+    local child = 2 * i
+    if child > timer_count then break end
+    if child < timer_count and timers[child + 1].at < timers[child].at then child = child + 1 end
+    if timers[child].at >= t.at then break end
+    timers[i] = timers[child]
+    i = child
+  end
+  timers[i] = t
+end
+
+--- Calls `f` after `seconds`, from the loop: it must not wait. Returns an object whose `f` may be set to nil to forget it.
+---@param seconds number
+---@param f fun()
+function sched.after(seconds, f)
+  local t = { at = loop.monotonic() + seconds, f = f }
+  timer_count = timer_count + 1
+  timers[timer_count] = t
+  timer_up(timer_count)
+  return t
+end
+
+local function timer_pop()
+  local t = timers[1]
+  timers[1] = timers[timer_count]
+  timers[timer_count] = nil
+  timer_count = timer_count - 1
+  if timer_count > 1 then timer_down(1) end
+  return t
+end
+
+--- Seconds to the next timer, or nil.
+local function run_timers()
+  while timer_count > 0 do
+    local t = timers[1]
+    if t.f then
+      local left = t.at - loop.monotonic()
+      if left > 0 then return left end
+      timer_pop()
+      t.f()
+    else
+      timer_pop()
+    end
+  end
+end
+
+-- ---- routines ----
+
+local function make_ready(routine)
+  if routine.ready then return end
+  routine.ready = true
+  ready_tail = ready_tail + 1
+  ready[ready_tail] = routine
+end
+
+local function finish(routine, ok, ...)
+  routine.done, routine.ok, routine.values, routine.count = true, ok, { ... }, select("#", ...)
+  alive = alive - 1
+  if routine.on_done then routine.on_done(routine) end
+end
+
+--- The error with its traceback: kept in the error object, or beside it when it is a plain value.
+local function trace(err)
+  if type(err) == "table" and rawget(err, "traceback") == nil and getmetatable(err) then
+    rawset(err, "traceback", debug.traceback("", 2):gsub("^\n", ""))
+  elseif current and type(err) ~= "table" then
+    current.traceback = debug.traceback("", 2):gsub("^\n", "")
+  end
+  return err
+end
+
+--- Starts `f(...)` as a routine of its own; it runs from the next turn of the loop on.
+--- Nobody waits for it: scripts use nurseries.
+---@return afar.Routine
+function sched.start(f, ...)
+  local args, count = { ... }, select("#", ...)
+  local routine
+  routine = {
+    co = coroutine.create(function()
+      finish(routine, xpcall(f, trace, unpack(args, 1, count)))
+      return WAIT
+    end),
+  }
+  alive = alive + 1
+  make_ready(routine)
+  return routine
+end
+
+local function step(routine)
+  routine.ready = nil
+  current = routine
+  local ok, what = resume(routine.co)
+  current = nil
+  if not ok then -- only what even xpcall can't catch: out of memory, an error in the error handler
+    finish(routine, false, what)
+  elseif what ~= WAIT and not routine.done then
+    routine.pending = routine.pending or "coroutine.yield outside of a coroutine of the script's own"
+    make_ready(routine)
+  end
+end
+
+--- The routine that runs now.
+---@return afar.Routine
+function sched.current() return current end
+
+--- An error where a wait is impossible.
+local function check_yieldable()
+  if isyieldable() then return end
+  error(
+    "can't wait here: inside a sort comparator, a gsub callback, __gc, or another function called from C; "
+      .. "make the call before it",
+    0
+  )
+end
+
+--- Raises the error by which the running routine was cancelled, if so. Each cancellation is raised once.
+function sched.check()
+  local routine = current
+  if routine and routine.pending ~= nil then
+    local err = routine.pending
+    routine.pending = nil
+    error(err, 0)
+  end
+end
+
+--- Waits for a completion.
+---@param id integer          from a function of the bindings; nil: don't wait
+---@param on_cancel? fun():boolean  called when the routine is cancelled meanwhile. True: leave at once, and raise; else go on
+---  waiting for the completion (which it has brought about). Without it the wait can't be cut short: the cancellation is raised at the next one that can.
+---@return number? result, string? fate   fate is nil when it was answered; see loop.h
+function sched.wait(id, on_cancel)
+  if id == nil then return end
+  local routine = current
+  if not routine then error("can't wait here: not inside a coroutine of the script", 2) end
+  if on_cancel and routine.pending ~= nil then
+    on_cancel()
+    sched.check()
+  end
+  check_yieldable()
+  waiters[id] = routine
+  routine.wait_id, routine.on_cancel, routine.result, routine.fate = id, on_cancel, nil, nil
+  yield(WAIT)
+  local abandoned = routine.abandoned
+  routine.wait_id, routine.on_cancel, routine.abandoned = nil, nil, nil
+  if abandoned then sched.check() end
+  return routine.result, routine.fate
+end
+
+--- Cancels a routine: its wait ends with `err` raised, or the next wait that can.
+function sched.cancel(routine, err)
+  if routine.done or routine.pending ~= nil then return end
+  routine.pending = err
+  local id, on_cancel = routine.wait_id, routine.on_cancel
+  if not (id and on_cancel) then return end
+  routine.on_cancel = nil
+  if on_cancel() then
+    waiters[id] = nil
+    routine.abandoned = true
+    make_ready(routine)
+  end
+end
+
+local function always() return true end
+
+--- Sleeps so many seconds (fractions too).
+---@param seconds number
+function sched.sleep(seconds)
+  local id = loop.id()
+  local timer = sched.after(seconds, function() loop.complete(id) end)
+  sched.wait(id, function()
+    timer.f = nil
+    return true
+  end)
+end
+
+--- Lets all others run that can.
+function sched.turn()
+  sched.check()
+  check_yieldable()
+  make_ready(current)
+  yield(WAIT)
+end
+
+--- An event on an fd of the host itself: "r" or "w".
+function sched.wait_fd(fd, mode)
+  local id, watch = loop.watch(fd, mode)
+  sched.wait(id, function()
+    loop.unwatch(watch)
+    return true
+  end)
+end
+
+--- Waits until `routine` is done.
+function sched.join(routine, on_cancel)
+  if routine.done then return end
+  local id = loop.id()
+  local before = routine.on_done
+  routine.on_done = function(r)
+    if before then before(r) end
+    loop.complete(id)
+  end
+  sched.wait(id, on_cancel or always)
+end
+
+-- ---- the loop ----
+
+local function run_ready()
+  local last = ready_tail
+  while ready_head <= last do
+    local routine = ready[ready_head]
+    ready[ready_head] = nil
+    ready_head = ready_head + 1
+    step(routine)
+  end
+  if ready_head > ready_tail then
+    ready_head, ready_tail = 1, 0
+  end
+end
+
+local function run_completions()
+  while true do
+    local id, result, fate = loop.next()
+    if not id then return end
+    local waiter = waiters[id]
+    if type(waiter) == "function" then
+      waiter(result, fate)
+    elseif waiter then
+      waiters[id] = nil
+      waiter.result, waiter.fate = result, fate
+      step(waiter)
+    end
+  end
+end
+
+--- Calls `f(result, fate)` from the loop at each completion of `id`; it must not wait.
+function sched.on(id, f) waiters[id] = f end
+
+--- Whether something else could run now: then nobody may spin.
+function sched.busy() return alive > 1 end
+
+--- Runs the loop until `routine` is done.
+---@param routine afar.Routine
+function sched.run(routine)
+  while not routine.done do
+    run_ready()
+    if routine.done then break end
+    local seconds = run_timers()
+    loop.wait(ready_head <= ready_tail and 0 or seconds or -1)
+    run_completions()
+  end
+end
+
+--- Runs `f(...)` as the main routine, until it is done.
+---@return boolean ok
+---@return any ...  what it returned, or the error and its traceback
+function sched.main(f, ...)
+  local routine = sched.start(f, ...)
+  sched.main_routine = routine
+  sched.run(routine)
+  if routine.ok then return true, unpack(routine.values, 1, routine.count) end
+  local err = routine.values[1]
+  return false, err, type(err) == "table" and rawget(err, "traceback") or routine.traceback
+end
+
+-- ---- coroutines of the script's own ----
+
+--- A wait inside such a coroutine goes up to the routine, and its answer comes down again.
+local function pass(co, ok, what, ...)
+  if ok and what == WAIT then
+    yield(WAIT)
+    return pass(co, resume(co))
+  end
+  return ok, what, ...
+end
+
+local function unwrap(ok, ...)
+  if ok then return ... end
+  error((...), 0)
+end
+
+--- Replaces coroutine.resume and coroutine.wrap by ones that scripts may use freely.
+function sched.install()
+  function coroutine.resume(co, ...) return pass(co, resume(co, ...)) end
+
+  function coroutine.wrap(f)
+    local co = coroutine.create(f)
+    return function(...) return unwrap(pass(co, resume(co, ...))) end
+  end
+end
+
+return sched

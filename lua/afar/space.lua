@@ -1,0 +1,43 @@
+--- An address space: the memory that the host has set aside in it. Shared by all processes that were cloned with CLONE_VM,
+--- which is all of a machine's unless its kernel can't.
+
+local heaps = require "afar.heap"
+
+---@class afar.Space
+local Space = {}
+Space.__index = Space
+Space.__name = "address space"
+
+local space = {}
+
+local CHUNK = 4 * 1024 * 1024 -- mapped when more is needed
+
+---@param machine table
+---@param address number  of memory that may be used at once
+---@param size number     bytes
+function space.new(machine, address, size)
+  local self = setmetatable({ machine = machine, heap = heaps.new(), name = machine.name }, Space)
+  self.heap:add(address, size)
+  return self
+end
+
+function Space:__tostring() return ("address space of %s"):format(self.name) end
+
+--- Memory of so many bytes, 16-aligned (page-aligned from 4096 bytes on). Maps more where none is left, which may wait.
+---@param process table  a process in this space, which would map more
+---@param size number    bytes
+---@return number address
+function Space:alloc(process, size)
+  local address = self.heap:alloc(size)
+  if address then return address end
+  local length = math.max(CHUNK, size + 4096 - size % 4096)
+  local C = process.machine.sys.C
+  local flags = C.MAP_PRIVATE + C.MAP_ANONYMOUS + C.MAP_NORESERVE
+  self.heap:add(process:syscall("mmap", 0, length, C.PROT_READ + C.PROT_WRITE, flags, -1, 0), length)
+  return assert(self.heap:alloc(size))
+end
+
+--- Gives memory back; with the size that was asked for.
+function Space:free(address, size) self.heap:free(address, size) end
+
+return space
