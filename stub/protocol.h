@@ -147,8 +147,9 @@ struct afar_start {
   int32_t ppid;   /* what getppid must answer once the death signal is armed; 0: don't check */
   uint64_t cmsg_length;
   int32_t cmsg_level, cmsg_type;
-  int32_t
-      fd[2]; /* socketpair: [0] the root's end, [1] the child's; the stub stores here the number it moved its own to */
+  int32_t fd[2];   /* socketpair: [0] the root's end, [1] the child's */
+  int32_t carrier; /* the child stores here the number that it moved its end to; not in fd[1], which the parent closes */
+  int32_t reserved;
 };
 
 enum afar_start_flag {
@@ -161,7 +162,7 @@ enum afar_start_flag {
 _Static_assert(sizeof(struct afar_request) == 64, "request");
 _Static_assert(sizeof(struct afar_reply) == 16, "reply");
 _Static_assert(sizeof(struct afar_frame) == 8, "frame");
-_Static_assert(sizeof(struct afar_start) == 32, "start");
+_Static_assert(sizeof(struct afar_start) == 40, "start");
 _Static_assert(sizeof(struct afar_hello) % 8 == 0, "hello");
 
 #endif
