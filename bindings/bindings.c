@@ -9,5 +9,6 @@ const struct afar_binding afar_bindings[] = {
     {"afar.task", luaopen_afar_task},
     {"afar.heap", luaopen_afar_heap},
     {"afar.spawn", luaopen_afar_spawn},
+    {"afar.hello", luaopen_afar_hello},
     {NULL, NULL},
 };
