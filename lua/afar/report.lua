@@ -1,0 +1,47 @@
+--- How an error that nobody caught is shown.
+
+local report = {}
+
+-- What runs a script stands below it in every traceback, and says nothing about it.
+local internal = { "^\tafar/sched%.lua:", "^\tafar/main%.lua:", "^\tafar/repl%.lua:", "^\t%[C%]: in function 'xpcall'" }
+
+local function is_internal(line)
+  for _, pattern in ipairs(internal) do
+    if line:find(pattern) then return true end
+  end
+  return false
+end
+
+--- The traceback without the lines at its end that are not the script's.
+---@param traceback string
+function report.trim(traceback)
+  local lines = {}
+  for line in traceback:gmatch "[^\n]+" do
+    lines[#lines + 1] = line
+  end
+  while #lines > 0 and is_internal(lines[#lines]) do
+    lines[#lines] = nil
+  end
+  if #lines <= 1 then return "" end -- the heading alone
+  return table.concat(lines, "\n")
+end
+
+--- The error as one text.
+---@param err any
+function report.message(err)
+  local mt = getmetatable(err)
+  if type(err) == "string" or type(err) == "number" or (mt and mt.__tostring) then return tostring(err) end
+  return ("(error object is a %s value)"):format(type(err))
+end
+
+--- Writes both to stderr.
+---@param err any
+---@param traceback? string
+function report.show(err, traceback)
+  io.stdout:flush()
+  io.stderr:write("afar: ", report.message(err), "\n")
+  local trimmed = traceback and report.trim(traceback) or ""
+  if trimmed ~= "" then io.stderr:write(trimmed, "\n") end
+end
+
+return report
