@@ -1,0 +1,229 @@
+-- io_uring_setup(2), io_uring_enter(2), io_uring_register(2)
+return {
+  headers = { "linux/io_uring.h" },
+  constants = {
+    IORING_FILE_INDEX_ALLOC = 0xffffffff,
+    IOSQE_FIXED_FILE = 1,
+    IOSQE_IO_DRAIN = 2,
+    IOSQE_IO_LINK = 4,
+    IOSQE_IO_HARDLINK = 8,
+    IOSQE_ASYNC = 0x10,
+    IOSQE_BUFFER_SELECT = 0x20,
+    IOSQE_CQE_SKIP_SUCCESS = 0x40,
+    IORING_SETUP_IOPOLL = 1,
+    IORING_SETUP_SQPOLL = 2,
+    IORING_SETUP_SQ_AFF = 4,
+    IORING_SETUP_CQSIZE = 8,
+    IORING_SETUP_CLAMP = 0x10,
+    IORING_SETUP_ATTACH_WQ = 0x20,
+    IORING_SETUP_R_DISABLED = 0x40,
+    IORING_SETUP_SUBMIT_ALL = 0x80,
+    IORING_SETUP_COOP_TASKRUN = 0x100,
+    IORING_SETUP_TASKRUN_FLAG = 0x200,
+    IORING_SETUP_SQE128 = 0x400,
+    IORING_SETUP_CQE32 = 0x800,
+    IORING_SETUP_SINGLE_ISSUER = 0x1000,
+    IORING_SETUP_DEFER_TASKRUN = 0x2000,
+    IORING_OP_NOP = 0,
+    IORING_OP_READV = 1,
+    IORING_OP_WRITEV = 2,
+    IORING_OP_FSYNC = 3,
+    IORING_OP_READ_FIXED = 4,
+    IORING_OP_WRITE_FIXED = 5,
+    IORING_OP_POLL_ADD = 6,
+    IORING_OP_POLL_REMOVE = 7,
+    IORING_OP_SYNC_FILE_RANGE = 8,
+    IORING_OP_SENDMSG = 9,
+    IORING_OP_RECVMSG = 10,
+    IORING_OP_TIMEOUT = 11,
+    IORING_OP_TIMEOUT_REMOVE = 12,
+    IORING_OP_ACCEPT = 13,
+    IORING_OP_ASYNC_CANCEL = 14,
+    IORING_OP_LINK_TIMEOUT = 15,
+    IORING_OP_CONNECT = 16,
+    IORING_OP_FALLOCATE = 17,
+    IORING_OP_OPENAT = 18,
+    IORING_OP_CLOSE = 19,
+    IORING_OP_FILES_UPDATE = 20,
+    IORING_OP_STATX = 21,
+    IORING_OP_READ = 22,
+    IORING_OP_WRITE = 23,
+    IORING_OP_FADVISE = 24,
+    IORING_OP_MADVISE = 25,
+    IORING_OP_SEND = 26,
+    IORING_OP_RECV = 27,
+    IORING_OP_OPENAT2 = 28,
+    IORING_OP_EPOLL_CTL = 29,
+    IORING_OP_SPLICE = 30,
+    IORING_OP_PROVIDE_BUFFERS = 31,
+    IORING_OP_REMOVE_BUFFERS = 32,
+    IORING_OP_TEE = 33,
+    IORING_OP_SHUTDOWN = 34,
+    IORING_OP_RENAMEAT = 35,
+    IORING_OP_UNLINKAT = 36,
+    IORING_OP_MKDIRAT = 37,
+    IORING_OP_SYMLINKAT = 38,
+    IORING_OP_LINKAT = 39,
+    IORING_OP_MSG_RING = 40,
+    IORING_OP_FSETXATTR = 41,
+    IORING_OP_SETXATTR = 42,
+    IORING_OP_FGETXATTR = 43,
+    IORING_OP_GETXATTR = 44,
+    IORING_OP_SOCKET = 45,
+    IORING_OP_URING_CMD = 46,
+    IORING_OP_SEND_ZC = 47,
+    IORING_OP_SENDMSG_ZC = 48,
+    IORING_URING_CMD_FIXED = 1,
+    IORING_FSYNC_DATASYNC = 1,
+    IORING_TIMEOUT_ABS = 1,
+    IORING_TIMEOUT_UPDATE = 2,
+    IORING_TIMEOUT_BOOTTIME = 4,
+    IORING_TIMEOUT_REALTIME = 8,
+    IORING_LINK_TIMEOUT_UPDATE = 0x10,
+    IORING_TIMEOUT_ETIME_SUCCESS = 0x20,
+    IORING_TIMEOUT_CLOCK_MASK = 0xc,
+    IORING_TIMEOUT_UPDATE_MASK = 0x12,
+    IORING_POLL_ADD_MULTI = 1,
+    IORING_POLL_UPDATE_EVENTS = 2,
+    IORING_POLL_UPDATE_USER_DATA = 4,
+    IORING_POLL_ADD_LEVEL = 8,
+    IORING_ASYNC_CANCEL_ALL = 1,
+    IORING_ASYNC_CANCEL_FD = 2,
+    IORING_ASYNC_CANCEL_ANY = 4,
+    IORING_ASYNC_CANCEL_FD_FIXED = 8,
+    IORING_RECVSEND_POLL_FIRST = 1,
+    IORING_RECV_MULTISHOT = 2,
+    IORING_RECVSEND_FIXED_BUF = 4,
+    IORING_SEND_ZC_REPORT_USAGE = 8,
+    IORING_NOTIF_USAGE_ZC_COPIED = 0x80000000,
+    IORING_ACCEPT_MULTISHOT = 1,
+    IORING_MSG_DATA = 0,
+    IORING_MSG_SEND_FD = 1,
+    IORING_MSG_RING_CQE_SKIP = 1,
+    IORING_CQE_F_BUFFER = 1,
+    IORING_CQE_F_MORE = 2,
+    IORING_CQE_F_SOCK_NONEMPTY = 4,
+    IORING_CQE_F_NOTIF = 8,
+    IORING_CQE_BUFFER_SHIFT = 16,
+    IORING_OFF_SQ_RING = 0,
+    IORING_OFF_CQ_RING = 0x8000000,
+    IORING_OFF_SQES = 0x10000000,
+    IORING_SQ_NEED_WAKEUP = 1,
+    IORING_SQ_CQ_OVERFLOW = 2,
+    IORING_SQ_TASKRUN = 4,
+    IORING_CQ_EVENTFD_DISABLED = 1,
+    IORING_ENTER_GETEVENTS = 1,
+    IORING_ENTER_SQ_WAKEUP = 2,
+    IORING_ENTER_SQ_WAIT = 4,
+    IORING_ENTER_EXT_ARG = 8,
+    IORING_ENTER_REGISTERED_RING = 0x10,
+    IORING_FEAT_SINGLE_MMAP = 1,
+    IORING_FEAT_NODROP = 2,
+    IORING_FEAT_SUBMIT_STABLE = 4,
+    IORING_FEAT_RW_CUR_POS = 8,
+    IORING_FEAT_CUR_PERSONALITY = 0x10,
+    IORING_FEAT_FAST_POLL = 0x20,
+    IORING_FEAT_POLL_32BITS = 0x40,
+    IORING_FEAT_SQPOLL_NONFIXED = 0x80,
+    IORING_FEAT_EXT_ARG = 0x100,
+    IORING_FEAT_NATIVE_WORKERS = 0x200,
+    IORING_FEAT_RSRC_TAGS = 0x400,
+    IORING_FEAT_CQE_SKIP = 0x800,
+    IORING_FEAT_LINKED_FILE = 0x1000,
+    IORING_REGISTER_BUFFERS = 0,
+    IORING_UNREGISTER_BUFFERS = 1,
+    IORING_REGISTER_FILES = 2,
+    IORING_UNREGISTER_FILES = 3,
+    IORING_REGISTER_EVENTFD = 4,
+    IORING_UNREGISTER_EVENTFD = 5,
+    IORING_REGISTER_FILES_UPDATE = 6,
+    IORING_REGISTER_EVENTFD_ASYNC = 7,
+    IORING_REGISTER_PROBE = 8,
+    IORING_REGISTER_PERSONALITY = 9,
+    IORING_UNREGISTER_PERSONALITY = 10,
+    IORING_REGISTER_RESTRICTIONS = 11,
+    IORING_REGISTER_ENABLE_RINGS = 12,
+    IORING_REGISTER_FILES2 = 13,
+    IORING_REGISTER_FILES_UPDATE2 = 14,
+    IORING_REGISTER_BUFFERS2 = 15,
+    IORING_REGISTER_BUFFERS_UPDATE = 16,
+    IORING_REGISTER_IOWQ_AFF = 17,
+    IORING_UNREGISTER_IOWQ_AFF = 18,
+    IORING_REGISTER_IOWQ_MAX_WORKERS = 19,
+    IORING_REGISTER_RING_FDS = 20,
+    IORING_UNREGISTER_RING_FDS = 21,
+    IORING_REGISTER_PBUF_RING = 22,
+    IORING_UNREGISTER_PBUF_RING = 23,
+    IORING_REGISTER_SYNC_CANCEL = 24,
+    IORING_REGISTER_FILE_ALLOC_RANGE = 25,
+    IORING_RSRC_REGISTER_SPARSE = 1,
+    IORING_REGISTER_FILES_SKIP = -2,
+    IORING_RESTRICTION_REGISTER_OP = 0,
+    IORING_RESTRICTION_SQE_OP = 1,
+    IORING_RESTRICTION_SQE_FLAGS_ALLOWED = 2,
+    IORING_RESTRICTION_SQE_FLAGS_REQUIRED = 3,
+  },
+  -- Newer than the headers of Linux 6.1.
+  newer = {
+    IORING_ASYNC_CANCEL_USERDATA = 0x10,
+    IORING_ASYNC_CANCEL_OP = 0x20,
+    IORING_OFF_MMAP_MASK = 0xf8000000,
+  },
+  structs = [[
+    struct @io_sqring_offsets {
+      uint32_t head;
+      uint32_t tail;
+      uint32_t ring_mask;
+      uint32_t ring_entries;
+      uint32_t flags;
+      uint32_t dropped;
+      uint32_t array;
+      uint32_t resv1;
+      uint64_t resv2;
+    };
+    struct @io_cqring_offsets {
+      uint32_t head;
+      uint32_t tail;
+      uint32_t ring_mask;
+      uint32_t ring_entries;
+      uint32_t overflow;
+      uint32_t cqes;
+      uint32_t flags;
+      uint32_t resv1;
+      uint64_t resv2;
+    };
+    struct @io_uring_params {
+      uint32_t sq_entries;
+      uint32_t cq_entries;
+      uint32_t flags;
+      uint32_t sq_thread_cpu;
+      uint32_t sq_thread_idle;
+      uint32_t features;
+      uint32_t wq_fd;
+      uint32_t resv[3];
+      struct @io_sqring_offsets sq_off;
+      struct @io_cqring_offsets cq_off;
+    };
+    struct @io_uring_sqe {
+      uint8_t opcode;
+      uint8_t flags;
+      uint16_t ioprio;
+      int32_t fd;
+      uint64_t off;
+      uint64_t addr;
+      uint32_t len;
+      uint32_t rw_flags;
+      uint64_t user_data;
+      uint16_t buf_index;
+      uint16_t personality;
+      int32_t splice_fd_in;
+      uint64_t addr3;
+      uint64_t __pad2[1];
+    };
+    struct @io_uring_cqe {
+      uint64_t user_data;
+      int32_t res;
+      uint32_t flags;
+    };
+  ]],
+}

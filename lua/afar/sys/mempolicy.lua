@@ -1,0 +1,28 @@
+-- set_mempolicy(2), mbind(2)
+return {
+  headers = { "linux/mempolicy.h" },
+  constants = {
+    MPOL_DEFAULT = 0,
+    MPOL_PREFERRED = 1,
+    MPOL_BIND = 2,
+    MPOL_INTERLEAVE = 3,
+    MPOL_LOCAL = 4,
+    MPOL_PREFERRED_MANY = 5,
+    MPOL_F_STATIC_NODES = 0x8000,
+    MPOL_F_RELATIVE_NODES = 0x4000,
+    MPOL_F_NUMA_BALANCING = 0x2000,
+    MPOL_MODE_FLAGS = 0xe000,
+    MPOL_F_NODE = 1,
+    MPOL_F_ADDR = 2,
+    MPOL_F_MEMS_ALLOWED = 4,
+    MPOL_MF_STRICT = 1,
+    MPOL_MF_MOVE = 2,
+    MPOL_MF_MOVE_ALL = 4,
+    MPOL_MF_LAZY = 8,
+    MPOL_MF_INTERNAL = 0x10,
+    MPOL_MF_VALID = 7,
+    MPOL_F_SHARED = 1,
+    MPOL_F_MOF = 8,
+    MPOL_F_MORON = 0x10,
+  },
+}
