@@ -22,8 +22,7 @@ static void on_hook(lua_State *L, lua_Debug *ar) {
     return;
   lua_pushlightuserdata(L, &hook_key);
   lua_rawget(L, LUA_REGISTRYINDEX);
-  lua_pushinteger(L, last_signal);
-  lua_call(L, 1, 0);
+  lua_call(L, 0, 0);
 }
 
 /* A signal handler. The loop learns of the signal if Lua waits, the hook if Lua runs; the next one ends the host.
@@ -66,6 +65,16 @@ static int l_disarm(lua_State *L) {
   return l_unhook(L);
 }
 
+/* The signal that came last and was not taken yet, or nothing. */
+static int l_take(lua_State *L) {
+  int signum = last_signal;
+  last_signal = 0;
+  if (signum == 0)
+    return 0;
+  lua_pushinteger(L, signum);
+  return 1;
+}
+
 static int l_on_hook(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_settop(L, 1);
@@ -76,8 +85,8 @@ static int l_on_hook(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"ignored", l_ignored}, {"arm", l_arm},       {"disarm", l_disarm},
-    {"on_hook", l_on_hook}, {"unhook", l_unhook}, {NULL, NULL},
+    {"ignored", l_ignored}, {"arm", l_arm},   {"disarm", l_disarm}, {"on_hook", l_on_hook},
+    {"unhook", l_unhook},   {"take", l_take}, {NULL, NULL},
 };
 
 int luaopen_afar_signals(lua_State *L) {

@@ -1,5 +1,9 @@
 --- What is to be done before the program ends, however the script ends: connections are closed, far output is brought.
 
+local nursery = require "afar.nursery"
+local report = require "afar.report"
+local sched = require "afar.sched"
+
 local exit = {}
 
 local hooks = {}
@@ -15,20 +19,26 @@ function exit.remove(f)
   end
 end
 
---- Calls them all, each once; what one raises is shown and keeps none of the others from running.
+--- Calls them all, each once; what one raises is shown and keeps none of the others from running. Being cancelled doesn't
+--- either, and is raised at the end.
 function exit.run()
+  local cancelled
   while #hooks > 0 do
     local ok, err = pcall(table.remove(hooks))
-    if not ok then io.stderr:write("afar: at exit: ", tostring(err), "\n") end
+    if not ok and nursery.is_cancelled(err) then
+      cancelled = err
+    elseif not ok then
+      report.show("afar: at exit: ", err)
+    end
   end
+  if cancelled then error(cancelled, 0) end
 end
 
 local leave = os.exit
 
 --- os.exit, which does that too where it can wait.
 local function leave_cleanly(...)
-  local sched = require "afar.sched"
-  if sched.current() and coroutine.isyieldable() then exit.run() end
+  if sched.current() and coroutine.isyieldable() then pcall(exit.run) end
   leave(...)
 end
 

@@ -19,23 +19,29 @@ local function catch(signum)
   return caught
 end
 
---- The loop has seen the signal: whoever waits is cancelled.
-local function on_loop(signum)
-  if caught or not target then return end
-  sched.cancel(target, catch(signum))
+--- The loop has seen a signal: whoever waits is cancelled.
+local function on_loop()
+  local signum = signals.take()
+  if signum and target and not caught then sched.cancel(target, catch(signum)) end
 end
 
---- The script's own code runs, which may never wait again.
-local function on_hook(signum)
+--- The script's own code runs, and may never wait again.
+local function on_hook()
   local routine = sched.current()
   if not routine then return end
   if not caught then
     signals.unhook()
-    error(catch(signum), 0)
-  end
-  if routine == target or target.done then
+    local signum = signals.take()
+    if signum then error(catch(signum), 0) end
+  elseif routine == target or target.done then
     signals.unhook()
     sched.check()
+  end
+end
+
+local function arm_all()
+  for signum in pairs(messages) do
+    if not signals.ignored(signum) then signals.arm(signum) end
   end
 end
 
@@ -43,11 +49,9 @@ end
 function interrupt.install()
   signals.on_hook(on_hook)
   for signum in pairs(messages) do
-    if not signals.ignored(signum) then
-      sched.on(loop.signal(signum), on_loop)
-      signals.arm(signum)
-    end
+    if not signals.ignored(signum) then sched.on(loop.signal(signum), on_loop) end
   end
+  arm_all()
 end
 
 --- From here on, signals cancel this routine.
@@ -58,17 +62,16 @@ function interrupt.watch(routine) target = routine end
 ---@return integer?
 function interrupt.signal() return caught and caught.signal end
 
---- For a REPL, which lives on: the next signal is a first one again.
+--- The signal that `err` is the cancellation by, or nil.
+---@return integer?
+function interrupt.signal_of(err) return nursery.is_cancelled(err) and rawget(err, "signal") or nil end
+
+--- For a prompt, which lives on: the next signal is a first one again.
 function interrupt.reset()
   if not caught then return end
   signals.unhook()
-  local signum = caught.signal
   caught = nil
-  if signum ~= 1 then
-    for number in pairs(messages) do
-      if not signals.ignored(number) then signals.arm(number) end
-    end
-  end
+  arm_all()
 end
 
 --- From here on each signal ends the host at once.

@@ -3,7 +3,6 @@
 local exit = require "afar.exit"
 local ffi = require "ffi"
 local interrupt = require "afar.interrupt"
-local nursery = require "afar.nursery"
 local report = require "afar.report"
 local sched = require "afar.sched"
 
@@ -120,22 +119,31 @@ local function run_script(path)
   must_load(loadfile(path ~= "-" and path or nil))(unpack(_G.arg))
 end
 
+local function show_error(err)
+  if not interrupt.signal_of(err) then report.show("afar: ", err, debug.traceback("", 2)) end
+  return err
+end
+
+--- With -i the prompt comes even if the script fails.
+local function run_script_before_prompt(path)
+  local ok, err = xpcall(run_script, show_error, path)
+  if not ok and interrupt.signal_of(err) then error(err, 0) end
+end
+
 local function run(options, argv)
   _G.arg = make_arg(argv, options.index)
   for _, step in ipairs(options.steps) do
     run_step(step)
   end
-  local nothing_else = #options.steps == 0 and not options.version
-  local has_terminal = ffi.C.isatty(0) ~= 0
-  if options.script then
-    run_script(options.script)
-  elseif nothing_else and not has_terminal then
-    run_script "-"
+  local script, prompt = options.script, options.interactive
+  if not script and not options.version and #options.steps == 0 then
+    prompt = ffi.C.isatty(0) ~= 0
+    script = not prompt and "-"
   end
-  if options.interactive or (nothing_else and not options.script and has_terminal) then
-    if not options.version then print(version()) end
-    require("afar.repl").run()
-  end
+  if script then (prompt and run_script_before_prompt or run_script)(script) end
+  if not prompt then return end
+  if not options.version then print(version()) end
+  require("afar.repl").run()
 end
 
 --- Runs `f(...)` as the routine that signals cancel.
@@ -150,8 +158,9 @@ end
 --- The exit status, once what went wrong was shown.
 local function conclude(ok, err, traceback)
   if ok then return 0 end
-  local signum = nursery.is_cancelled(err) and rawget(err, "signal") or interrupt.signal()
-  report.show(err, not (nursery.is_cancelled(err) and rawget(err, "signal")) and traceback or nil)
+  local signum = interrupt.signal_of(err)
+  report.show("afar: ", err, not signum and traceback or nil)
+  signum = signum or interrupt.signal() -- a cleanup failed after the signal
   return signum and 128 + signum or 1
 end
 

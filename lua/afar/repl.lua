@@ -2,7 +2,6 @@
 
 local ffi = require "ffi"
 local interrupt = require "afar.interrupt"
-local nursery = require "afar.nursery"
 local report = require "afar.report"
 local sched = require "afar.sched"
 
@@ -45,72 +44,63 @@ local function read_line(prompt)
   end
 end
 
-local function load_line(text)
-  local chunk = loadstring("return " .. text, "=stdin")
+local function compile(text)
+  local chunk = loadstring("return " .. text:gsub("^%s*=", ""), "=stdin")
   if chunk then return chunk end
   return loadstring(text, "=stdin")
 end
 
 local function is_incomplete(message) return message:find("'<eof>'", 1, true) ~= nil end
 
---- Reads until it is a whole statement or expression. Returns nil at the end of input.
+--- Reads until it is a whole statement or expression. Returns its function, or nil and what is wrong with it; nil alone
+--- at the end of input.
 local function read_chunk()
   local text = read_line "> "
   while text do
-    local expression = text:gsub("^%s*=", "return ", 1)
-    local chunk, message = load_line(expression)
-    if chunk or not is_incomplete(message) then return chunk or message end
+    local chunk, message = compile(text)
+    if chunk or not is_incomplete(message) then return chunk, message end
     local more = read_line ">> "
-    if not more then return message end
+    if not more then return nil, message end
     text = text .. "\n" .. more
   end
 end
 
-local function show(ok, ...)
-  if not ok then return end
-  if select("#", ...) > 0 then print(...) end
-end
-
 local function fail(err)
-  if not nursery.is_cancelled(err) then report.show(err, debug.traceback("", 2)) end
+  if not interrupt.signal_of(err) then report.show("", err, debug.traceback("", 2)) end
   return err
 end
 
-local function run_chunk(chunk)
-  if type(chunk) == "string" then return io.stderr:write(chunk, "\n") end
-  local results = { n = 0 }
-  local function collect(ok, ...)
-    results = { n = select("#", ...), ... }
-    if not ok then error((...), 0) end
-  end
-  collect(xpcall(chunk, fail))
-  show(true, unpack(results, 1, results.n))
+local function finish(ok, ...)
+  if ok and select("#", ...) > 0 then print(...) end
+  if not ok and interrupt.signal_of((...)) then error((...), 0) end
 end
 
 --- One prompt and what was typed there. Returns false at the end of input.
 local function turn()
-  local chunk = read_chunk()
-  if chunk == nil then return false end
-  run_chunk(chunk)
-  return true
+  local chunk, message = read_chunk()
+  if chunk then
+    finish(xpcall(chunk, fail))
+  elseif message then
+    io.stderr:write(message, "\n")
+  end
+  return chunk ~= nil or message ~= nil
+end
+
+local function after_interrupt(err)
+  if interrupt.signal_of(err) ~= 2 then error(err, 0) end
+  unread = ""
+  write "\n"
 end
 
 --- Reads, runs and prints until the input ends. Ctrl-C ends what is typed or run, the other signals end the program.
+--- The library is there as `afar`, so that exploring is short.
 function repl.run()
-  if _G.afar == nil then
-    local ok, afar = pcall(require, "afar")
-    if ok then _G.afar = afar end
-  end
-  while true do
-    local ok, err = pcall(turn)
-    if ok and not err then break end
-    if not ok and nursery.is_cancelled(err) and err.signal and err.signal ~= 2 then error(err, 0) end
-    if not ok and nursery.is_cancelled(err) then
-      unread = ""
-      write "\n"
-    end
+  if _G.afar == nil then _G.afar = require "afar" end
+  repeat
+    local ok, more = pcall(turn)
+    if not ok then after_interrupt(more) end
     interrupt.reset()
-  end
+  until ok and not more
   write "\n"
 end
 
