@@ -115,6 +115,17 @@ local function number_text(value, hex)
   return "0x" .. bit.tohex(ffi.cast(uint64, value), 16):gsub("^0+(.)", "%1")
 end
 
+local function exact(m, list, value, prefix)
+  if type(value) == "cdata" then
+    for name, other in pairs(with_prefix(m, prefix)) do
+      if type(other) == "cdata" and other == value then return name end
+    end
+  end
+  for _, entry in ipairs(list) do
+    if entry.value == value then return entry.name end
+  end
+end
+
 local function flags(list, value)
   local rest, shown = ffi.cast(int64, value), {}
   for _, entry in ipairs(list) do
@@ -134,9 +145,8 @@ end
 ---@return string
 function constants:names(value, prefix)
   local list, are_flags = candidates(self, prefix)
-  for _, entry in ipairs(list) do
-    if entry.value == value then return entry.name end
-  end
+  local one_name = exact(self, list, value, prefix)
+  if one_name then return one_name end
   if not are_flags or value == 0 or (type(value) == "number" and value < 0) then return number_text(value, false) end
   local shown = flags(list, value)
   if prefix == "O_" and bit.band(ffi.cast(int64, value), 3) == 0 then table.insert(shown, 1, "O_RDONLY") end

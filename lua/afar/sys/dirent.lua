@@ -21,4 +21,6 @@ return {
       char d_name[0];
     };
   ]],
+  -- The name goes on behind it: C declares room for 256 bytes.
+  head = { dirent64 = true },
 }

@@ -104,7 +104,7 @@ return {
       int64_t f_bavail;
       int64_t f_files;
       int64_t f_ffree;
-      struct { int32_t val[2]; } f_fsid;
+      int32_t f_fsid[2];
       int64_t f_namelen;
       int64_t f_frsize;
       int64_t f_flags;
