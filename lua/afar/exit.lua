@@ -43,6 +43,6 @@ local function leave_cleanly(...)
 end
 
 --- Replaces os.exit.
-function exit.install() os.exit = leave_cleanly end -- luacheck: ignore 122
+function exit.install() os.exit = leave_cleanly end
 
 return exit

@@ -67,15 +67,15 @@ end
 ---@return string? message  what is wrong with the command line
 local function parse(argv)
   local options = { steps = {} }
-  local i, message = 1, nil
+  local i = 1
   while argv[i] and argv[i]:sub(1, 1) == "-" and argv[i] ~= "-" do
     if argv[i] == "--" then
       i = i + 1
       break
     end
-    i, message = parse_option(options, argv, i)
-    if not i then return nil, message end
-    i = i + 1
+    local last, message = parse_option(options, argv, i)
+    if not last then return nil, message end
+    i = last + 1
   end
   options.script, options.index = argv[i], i
   return options

@@ -92,10 +92,20 @@ local function after_interrupt(err)
   write "\n"
 end
 
+--- The library is there as `afar`, so that exploring is short; a prompt without it is better than none.
+local function preload()
+  if _G.afar ~= nil then return end
+  local ok, afar = pcall(require, "afar")
+  if ok then
+    _G.afar = afar
+  else
+    report.show("", afar)
+  end
+end
+
 --- Reads, runs and prints until the input ends. Ctrl-C ends what is typed or run, the other signals end the program.
---- The library is there as `afar`, so that exploring is short.
 function repl.run()
-  if _G.afar == nil then _G.afar = require "afar" end
+  preload()
   repeat
     local ok, more = pcall(turn)
     if not ok then after_interrupt(more) end

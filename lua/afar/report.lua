@@ -9,6 +9,7 @@ local internal = {
   "^\tafar/repl%.lua:",
   "^\t%[C%]: in function 'x?pcall'",
   "^\t%[C%]: in function 'error'",
+  "^\t%[builtin#",
 }
 
 local function is_internal(line)
