@@ -38,7 +38,8 @@ end
 
 local function one(m, name, prefix, call)
   local upper = name:upper()
-  return m.C[prefix .. upper] or m.C[upper] or m.C[name] or tonumber(name) or unknown(m, name, prefix, call)
+  local number = name:match "^[-%d]" and tonumber(name)
+  return m.C[prefix .. upper] or m.C[upper] or m.C[name] or number or unknown(m, name, prefix, call)
 end
 
 local function of_string(m, text, prefix, call)

@@ -171,4 +171,14 @@ return {
       uint8_t fsx_pad[8];
     };
   ]],
+  -- Newer too.
+  newer_structs = [[
+    struct @file_attr {
+      uint64_t fa_xflags;
+      uint32_t fa_extsize;
+      uint32_t fa_nextents;
+      uint32_t fa_projid;
+      uint32_t fa_cowextsize;
+    };
+  ]],
 }

@@ -68,6 +68,7 @@ local function add_module(m, data)
   if data.errors then add_errors(m, data) end
   add_structures(m, own.structs)
   add_structures(m, data.structs)
+  add_structures(m, data.newer_structs)
 end
 
 ---@param name "x86_64"|"aarch64"

@@ -118,4 +118,18 @@ return {
       PROT_MTE = 0x20,
     },
   },
+  -- Newer too.
+  newer_structs = [[
+    struct @cachestat_range {
+      uint64_t off;
+      uint64_t len;
+    };
+    struct @cachestat {
+      uint64_t nr_cache;
+      uint64_t nr_dirty;
+      uint64_t nr_writeback;
+      uint64_t nr_evicted;
+      uint64_t nr_recently_evicted;
+    };
+  ]],
 }

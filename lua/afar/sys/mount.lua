@@ -97,6 +97,7 @@ return {
     STATMOUNT_MNT_UIDMAP = 0x2000,
     STATMOUNT_MNT_GIDMAP = 0x4000,
     LISTMOUNT_REVERSE = 0x1,
+    LSMT_ROOT = 0xffffffffffffffffULL,
   },
   structs = [[
     struct @mount_attr {
@@ -104,6 +105,51 @@ return {
       uint64_t attr_clr;
       uint64_t propagation;
       uint64_t userns_fd;
+    };
+  ]],
+  -- Newer too.
+  newer_structs = [[
+    struct @mnt_id_req {
+      uint32_t size;
+      uint32_t spare;
+      uint64_t mnt_id;
+      uint64_t param;
+      uint64_t mnt_ns_id;
+    };
+    struct @statmount {
+      uint32_t size;
+      uint32_t mnt_opts;
+      uint64_t mask;
+      uint32_t sb_dev_major;
+      uint32_t sb_dev_minor;
+      uint64_t sb_magic;
+      uint32_t sb_flags;
+      uint32_t fs_type;
+      uint64_t mnt_id;
+      uint64_t mnt_parent_id;
+      uint32_t mnt_id_old;
+      uint32_t mnt_parent_id_old;
+      uint64_t mnt_attr;
+      uint64_t mnt_propagation;
+      uint64_t mnt_peer_group;
+      uint64_t mnt_master;
+      uint64_t propagate_from;
+      uint32_t mnt_root;
+      uint32_t mnt_point;
+      uint64_t mnt_ns_id;
+      uint32_t fs_subtype;
+      uint32_t sb_source;
+      uint32_t opt_num;
+      uint32_t opt_array;
+      uint32_t opt_sec_num;
+      uint32_t opt_sec_array;
+      uint64_t supported_mask;
+      uint32_t mnt_uidmap_num;
+      uint32_t mnt_uidmap;
+      uint32_t mnt_gidmap_num;
+      uint32_t mnt_gidmap;
+      uint64_t __spare2[43];
+      char str[0];
     };
   ]],
 }

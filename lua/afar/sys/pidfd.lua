@@ -4,8 +4,10 @@ return {
   constants = {
     PIDFD_NONBLOCK = 2048,
   },
-  -- Newer than the headers of Linux 6.1.
+  -- Newer than the headers of Linux 6.1. PIDFD_GET_INFO has the size of the first published struct pidfd_info, which all take.
   newer = {
+    PIDFD_SELF = -10000,
+    PIDFD_SELF_PROCESS = -10001,
     PIDFD_THREAD = 0x80,
     PIDFD_SIGNAL_THREAD = 0x1,
     PIDFD_SIGNAL_THREAD_GROUP = 0x2,
@@ -27,4 +29,23 @@ return {
     PIDFD_INFO_EXIT = 0x8,
     PIDFD_INFO_COREDUMP = 0x10,
   },
+  -- Newer too: as first published.
+  newer_structs = [[
+    struct @pidfd_info {
+      uint64_t mask;
+      uint64_t cgroupid;
+      uint32_t pid;
+      uint32_t tgid;
+      uint32_t ppid;
+      uint32_t ruid;
+      uint32_t rgid;
+      uint32_t euid;
+      uint32_t egid;
+      uint32_t suid;
+      uint32_t sgid;
+      uint32_t fsuid;
+      uint32_t fsgid;
+      int32_t exit_code;
+    };
+  ]],
 }
