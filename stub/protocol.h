@@ -14,7 +14,7 @@
 enum afar_op {
   AFAR_OP_CALL = 0,  /* perform system call nr(args...); result is what the kernel returned */
   AFAR_OP_WRITE = 1, /* args: address, length; length bytes of payload follow the request */
-  AFAR_OP_READ = 2,  /* args: address, length <= hello.read_max; the reply carries the bytes as payload */
+  AFAR_OP_READ = 2,  /* args: address, length, clamped to 0..hello.read_max; the reply carries the bytes as payload */
   AFAR_OP_HOLD =
       3, /* args: fd, poll events; keep the rest of this chain aside until poll(2) reports one; result is revents */
   AFAR_OP_CANCEL = 4, /* args: tag; the HOLD of that tag ends with -ECANCELED. Result 0, or -ENOENT if none is held */
@@ -147,8 +147,9 @@ struct afar_start {
   int32_t ppid;   /* what getppid must answer once the death signal is armed; 0: don't check */
   uint64_t cmsg_length;
   int32_t cmsg_level, cmsg_type;
-  int32_t fd[2];   /* socketpair: [0] the root's end, [1] the child's */
-  int32_t carrier; /* the child stores here the number that it moved its end to; not in fd[1], which the parent closes */
+  int32_t fd[2]; /* socketpair: [0] the root's end, [1] the child's */
+  int32_t
+      carrier; /* the child stores here the number that it moved its end to; not in fd[1], which the parent closes */
   int32_t reserved;
 };
 
@@ -156,7 +157,7 @@ enum afar_start_flag {
   AFAR_START_ORPHAN = 1 << 0, /* do not arm the parent-death signal */
 };
 
-#define AFAR_FD_ZONE 64  /* a root keeps its own fds, and those of channels, at or above this number */
+#define AFAR_FD_ZONE  64 /* a root keeps its own fds, and those of channels, at or above this number */
 #define AFAR_FD_CHILD 10 /* a child keeps its carrier at or above this number */
 
 _Static_assert(sizeof(struct afar_request) == 64, "request");

@@ -1,0 +1,45 @@
+/* What differs on aarch64: numbers of system calls, and one layout. */
+#ifndef AFAR_ARCH_H
+#define AFAR_ARCH_H
+
+#define AFAR_MACHINE 183 /* EM_AARCH64 */
+#define AFAR_EPOLL_LAYOUT
+
+enum afar_nr {
+  NR_EPOLL_CREATE1 = 20,
+  NR_EPOLL_CTL = 21,
+  NR_EPOLL_PWAIT = 22,
+  NR_DUP3 = 24,
+  NR_FCNTL = 25,
+  NR_UNLINKAT = 35,
+  NR_OPENAT = 56,
+  NR_CLOSE = 57,
+  NR_PIPE2 = 59,
+  NR_READ = 63,
+  NR_WRITE = 64,
+  NR_PPOLL = 73,
+  NR_NEWFSTATAT = 79,
+  NR_CAPGET = 90,
+  NR_EXIT_GROUP = 94,
+  NR_FUTEX = 98,
+  NR_CLOCK_GETTIME = 113,
+  NR_RT_SIGACTION = 134,
+  NR_RT_SIGPROCMASK = 135,
+  NR_GETRESUID = 148,
+  NR_GETRESGID = 150,
+  NR_GETGROUPS = 158,
+  NR_UNAME = 160,
+  NR_PRCTL = 167,
+  NR_GETPID = 172,
+  NR_GETPPID = 173,
+  NR_SENDTO = 206,
+  NR_SHUTDOWN = 210,
+  NR_RECVMSG = 212,
+  NR_MUNMAP = 215,
+  NR_MMAP = 222,
+  NR_PRLIMIT64 = 261,
+  NR_PROCESS_VM_READV = 270,
+  NR_PROCESS_VM_WRITEV = 271,
+};
+
+#endif

@@ -1,0 +1,77 @@
+/* A cloned child: from its first instruction to its last it uses nothing but its block. */
+#include "child.h"
+
+#define STACK_SIZE 4096 /* at least; it has all that is left of the block */
+
+struct child {
+  struct afar_start start;
+  struct server server;
+};
+
+_Static_assert(sizeof(struct child) + STACK_SIZE <= CHILD_BLOCK_SIZE, "a child's block is too small");
+
+static void send_replies(struct server *server, const uint8_t *bytes, size_t length) {
+  if (write_all(server->carrier, bytes, length) < 0)
+    sys_exit(0);
+}
+
+static void flush(struct server *server) {
+  (void)server;
+}
+
+static int64_t perform_other(uint8_t op, const uint64_t args[6]) {
+  (void)op, (void)args;
+  return -EOPNOTSUPP;
+}
+
+static const struct server_kind kind = {send_replies, flush, perform_other};
+
+/* Leaves the low numbers to the script. */
+static int move_carrier(struct afar_start *start) {
+  int fd = start->fd[1];
+  if (fd >= AFAR_FD_CHILD)
+    return fd;
+  int64_t moved = sys_fcntl(fd, F_DUPFD_CLOEXEC, AFAR_FD_CHILD);
+  if (moved < 0)
+    sys_exit(1);
+  sys_close(fd);
+  start->fd[1] = (int32_t)moved;
+  return (int)moved;
+}
+
+/* Performs what can be performed, and sleeps once. */
+void child_turn(struct server *server) {
+  server_send(server);
+  int readable = 1;
+  if (server->held > 0) {
+    readable = hold_wait(server, server->carrier, -1);
+    hold_run(server);
+  }
+  if (!readable)
+    return;
+  int64_t count = sys_read(server->carrier, server->in, IN_SIZE);
+  struct pollfd poll = {server->carrier, POLLIN, 0};
+  if (count > 0)
+    server_feed(server, server->in, (size_t)count);
+  else if (count == -EAGAIN)
+    sys_poll(&poll, 1, -1);
+  else if (count != -EINTR)
+    sys_exit(count < 0);
+}
+
+void child_init(struct afar_start *start) {
+  struct server *server = &((struct child *)start)->server;
+  server_init(server, &kind);
+  server->carrier = move_carrier(start);
+}
+
+void afar_child(struct afar_start *start) {
+  if (!(start->flags & AFAR_START_ORPHAN)) {
+    sys_prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (start->ppid != 0 && sys_getppid() != start->ppid)
+      sys_exit(1);
+  }
+  child_init(start);
+  for (;;)
+    child_turn(&((struct child *)start)->server);
+}

@@ -1,0 +1,15 @@
+#ifndef AFAR_CHILD_H
+#define AFAR_CHILD_H
+
+#include "server.h"
+
+#define CHILD_BLOCK_SIZE 40960 /* start, server and stack */
+
+/* Where syscall.S brings a new child. */
+void afar_child_entry(void);
+_Noreturn void afar_child(struct afar_start *start);
+
+void child_init(struct afar_start *start);
+void child_turn(struct server *server);
+
+#endif

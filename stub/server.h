@@ -1,0 +1,128 @@
+/* What serves requests, in a root and in a child alike: everything that a process must remember for it. A child shares
+ * its memory with all others, so there are no globals: all of a process is in its struct server. */
+#ifndef AFAR_SERVER_H
+#define AFAR_SERVER_H
+
+#include "memory.h"
+#include "protocol.h"
+
+#define HOLD_SLOTS 64
+#define READ_MAX   16384
+#define IN_SIZE    8192
+#define OUT_SIZE   (READ_MAX + (int)sizeof(struct afar_reply))
+#define NO_SLOT    0xffff
+
+/* What became of the last 256 requests of a chain. */
+struct history {
+  uint32_t count; /* requests of the chain so far */
+  uint8_t ok[256];
+  int64_t result[256];
+};
+
+/* A request that is kept aside. */
+struct slot {
+  struct afar_request request;
+  int32_t verdict; /* of a HOLD: its result, once there is one; else an errno that it fails with, decided beforehand */
+  uint16_t next;   /* in its chain, or in the list of free slots */
+};
+
+struct server;
+
+/* What a root and a child do differently. */
+struct server_kind {
+  void (*send)(struct server *server, const uint8_t *bytes, size_t length); /* all replies, or exits */
+  void (*flush)(struct server *server);                                     /* what was sent is really out */
+  int64_t (*perform)(uint8_t op, const uint64_t args[6]);                   /* operations that not every process has */
+};
+
+struct server {
+  const struct server_kind *kind;
+  int carrier; /* a child's; a root has channel 0 */
+  struct memory memory;
+
+  struct afar_request request; /* the one that is arriving */
+  uint32_t have;               /* bytes of it that are there */
+  uint32_t left;               /* bytes of its payload that are still to come */
+  uint64_t done;               /* bytes of its payload that were written, or dropped */
+  int32_t error;               /* why they are dropped; 0: they are not */
+  uint8_t unkept;              /* it belongs to a held chain: its outcome is not decided now */
+  uint64_t args[6];            /* a WRITE's, as they were when it began */
+  uint64_t word;               /* a WRITE's payload that is to be stored at once */
+
+  uint8_t behind_hold; /* the arriving chain has had a HOLD */
+  uint8_t overflowed;  /* a request of the arriving chain found no slot */
+  uint8_t ready;       /* some held chain can go on */
+  uint16_t arriving;   /* slot of the HOLD that keeps the arriving chain aside, or NO_SLOT */
+  uint16_t last;       /* last slot of that chain */
+  uint32_t behind;     /* requests behind that HOLD */
+  uint16_t free;       /* list of slots that were used before */
+  uint16_t fresh;      /* slots never used yet begin here */
+  uint32_t held;       /* chains kept aside */
+  uint32_t out_used;
+
+  /* Ordered so that an idle process has touched few pages. */
+  struct history live; /* of the arriving chain */
+  uint8_t in[IN_SIZE];
+  uint8_t out[OUT_SIZE];
+  struct history resumed; /* of a chain that was held, while it goes on */
+  uint16_t heads[HOLD_SLOTS];
+  struct slot slots[HOLD_SLOTS];
+  struct pollfd polls[HOLD_SLOTS + 1];
+};
+
+void server_init(struct server *server, const struct server_kind *kind);
+
+/* Takes bytes of the stream of requests, and performs what is complete. Exits when they are not understood. */
+void server_feed(struct server *server, const uint8_t *bytes, size_t length);
+
+/* Sends the replies that were gathered; flush: and sees to it that they are out. */
+void server_send(struct server *server);
+void server_flush(struct server *server);
+
+/* ---- request.c ---- */
+
+#define HELD INT64_MIN /* no result yet: the request was put aside */
+
+/* Performs a request as the next of `history`, or lets it fail with `verdict` if that isn't 0. HELD: it was put aside,
+ * else it was answered and remembered. */
+int64_t request_perform(struct server *server, const struct afar_request *request, int verdict,
+                        struct history *history);
+
+/* Whether conditions allow a request to be performed: 0 or a negative errno; then `args` are its arguments. */
+int request_prepare(struct server *server, const struct afar_request *request, const struct history *history,
+                    uint64_t args[6]);
+
+/* Remembers and answers a result; `payload` bytes behind the reply are in their place already. */
+void request_finish(struct server *server, const struct afar_request *request, const uint64_t args[6], int64_t result,
+                    uint32_t payload, struct history *history);
+
+/* Replaces all that `request` refers to in `history`, which ended `behind` requests before it, by what it is worth.
+ * Returns 0, or the errno that the request must fail with. */
+int request_settle(struct afar_request *request, uint32_t behind, const struct history *history);
+
+/* ---- hold.c ---- */
+
+/* revents, -EBADF, or 0: nothing yet */
+int64_t hold_try(const uint64_t args[6]);
+
+/* Puts a HOLD aside, as the newest of the held chains: 0 or -ENOBUFS. */
+int hold_put(struct server *server, const struct afar_request *request, const uint64_t args[6],
+             struct history *history);
+
+/* A request of the arriving chain, which is held. */
+void hold_append(struct server *server, const struct afar_request *request, int verdict);
+
+int64_t hold_cancel(struct server *server, uint32_t tag);
+
+/* Sleeps until `fd` is readable or some HOLD can be answered, at most `timeout` ms; returns the revents of `fd`. */
+int hold_wait(struct server *server, int fd, int64_t timeout);
+
+/* Lets all held chains go on that can. */
+void hold_run(struct server *server);
+
+/* ---- io.c ---- */
+
+/* All of it: 0 or a negative errno. */
+int write_all(int fd, const void *bytes, size_t length);
+
+#endif

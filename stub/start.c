@@ -1,0 +1,113 @@
+/* From the first instruction of a root to its hello. */
+#include "root.h"
+
+#define USAGE     64 /* exit status: also how a bootstrap finds out whether it can be executed at all */
+#define AT_PAGESZ 6
+
+_Noreturn void afar_root(uint64_t *stack);
+
+/* A decimal number, or -1 */
+static int number(const char *text) {
+  int value = 0;
+  if (!*text)
+    return -1;
+  for (; *text; text++) {
+    if (*text < '0' || *text > '9' || value > 100000000)
+      return -1;
+    value = value * 10 + (*text - '0');
+  }
+  return value;
+}
+
+static void ignore_signals(struct inherited *inherited) {
+  static const uint64_t ignore[4] = {SIG_IGN, 0, 0, 0};
+  static const uint64_t terminal = 1 << (SIGHUP - 1) | 1 << (SIGINT - 1) | 1 << (SIGQUIT - 1) | 1 << (SIGTSTP - 1) |
+                                   1 << (SIGTTIN - 1) | 1 << (SIGTTOU - 1);
+  SYS(NR_RT_SIGACTION, SIGPIPE, ignore, NULL, 8);
+  SYS(NR_RT_SIGPROCMASK, SIG_BLOCK, &terminal, &inherited->sigmask, 8);
+}
+
+static void raise_nofile(struct inherited *inherited) {
+  if (SYS(NR_PRLIMIT64, 0, RLIMIT_NOFILE, NULL, &inherited->nofile) < 0)
+    return;
+  struct rlimit raised = {inherited->nofile.hard, inherited->nofile.hard};
+  SYS(NR_PRLIMIT64, 0, RLIMIT_NOFILE, &raised, NULL);
+}
+
+/* Something harmless at a standard fd that was the stream: /dev/null, or the end of a pipe without another. */
+static void fill(int fd, int is_out) {
+  int pipe[2];
+  int64_t other = sys_open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (other < 0 && sys_pipe2(pipe, O_CLOEXEC) == 0) {
+    sys_close(pipe[!is_out]);
+    other = pipe[is_out];
+  }
+  if (other == fd)
+    sys_fcntl(fd, F_SETFD, 0);
+  if (other < 0 || other == fd)
+    return;
+  sys_dup3((int)other, fd, 0);
+  sys_close((int)other);
+}
+
+static int move(int fd, int is_out) {
+  int moved = root_zone(fd);
+  if (moved < 0)
+    sys_exit(1);
+  if (fd <= 2)
+    fill(fd, is_out);
+  return moved;
+}
+
+static void take_streams(int in, int out) {
+  int new_in = move(in, 0);
+  root_init(new_in, in == out ? new_in : move(out, 1));
+  if (in != 0 || out != 1)
+    sys_prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+static void unlink_self(char **environ) {
+  static const char name[] = "AFAR_UNLINK=";
+  for (; *environ; environ++) {
+    size_t i = 0;
+    while (i < sizeof name - 1 && (*environ)[i] == name[i])
+      i++;
+    if (i == sizeof name - 1)
+      SYS(NR_UNLINKAT, AT_FDCWD, *environ + i, 0);
+  }
+}
+
+static void read_stack(uint64_t *stack, struct inherited *inherited) {
+  inherited->argv = (char **)(stack + 1);
+  inherited->environ = inherited->argv + stack[0] + 1;
+  uint64_t *at = (uint64_t *)inherited->environ;
+  while (*at++ != 0)
+    ;
+  for (; at[0] != 0; at += 2)
+    if (at[0] == AT_PAGESZ)
+      inherited->page_size = (uint32_t)at[1];
+}
+
+void afar_root(uint64_t *stack) {
+  struct inherited inherited = {0};
+  if (stack[0] < 4)
+    sys_exit(USAGE);
+  read_stack(stack, &inherited);
+  char **argv = inherited.argv;
+  int in = number(argv[2]), out = number(argv[3]), extra = stack[0] > 4 ? number(argv[4]) : -1;
+  if (in < 0 || out < 0)
+    sys_exit(USAGE);
+  ignore_signals(&inherited);
+  raise_nofile(&inherited);
+  if (extra >= 0 && extra != in && extra != out)
+    sys_close(extra);
+  take_streams(in, out);
+  unlink_self(inherited.environ);
+  size_t marker = 0;
+  while (argv[1][marker])
+    marker++;
+  mux_put(argv[1], marker);
+  hello_put(&inherited);
+  for (;;)
+    root_turn();
+}
