@@ -47,7 +47,8 @@ local function find_loader(name)
   local tried = { ("module '%s' not found:"):format(name) }
   if type(package.loaders) ~= "table" then error("'package.loaders' must be a table", 3) end
   for _, searcher in ipairs(package.loaders) do
-    local found = searcher(name)
+    local ok, found = pcall(searcher, name) -- so that no position of ours gets into its message
+    if not ok then error(found, 0) end
     if type(found) == "function" then return found end
     if type(found) == "string" then tried[#tried + 1] = found end
   end

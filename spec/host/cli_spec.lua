@@ -1,0 +1,361 @@
+-- The command line, as a user of `lua` knows it; signals; the prompt.
+
+local function shell(command)
+  local pipe = assert(io.popen(command, "r"))
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+local root = shell("pwd"):gsub("\n", "")
+local program = (os.getenv "AFAR" or "build/afar"):gsub("^[^/]", root .. "/%0")
+
+local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+describe("the command", function()
+  local dir
+
+  setup(function() dir = shell("mktemp -d /tmp/afar-spec-cli.XXXXXX"):gsub("\n", "") end)
+  teardown(function() os.execute("rm -rf " .. dir) end)
+
+  local function write(name, text)
+    local file = assert(io.open(dir .. "/" .. name, "wb"))
+    file:write(text)
+    file:close()
+    return dir .. "/" .. name
+  end
+
+  -- A shell command in which $AFAR is the program: what it wrote, and its exit status.
+  local function sh(command, input)
+    write("input", input or "")
+    local status = shell(
+      ("cd %s; AFAR=%s; export AFAR; { %s; } <input >out 2>err; echo $?"):format(dir, program, command)
+    )
+    return { out = read(dir .. "/out"), err = read(dir .. "/err"), status = tonumber(status) }
+  end
+
+  local function afar(...)
+    local words = { "$AFAR" }
+    for i, word in ipairs { ... } do
+      words[i + 1] = quote(word)
+    end
+    return sh(table.concat(words, " "))
+  end
+
+  local function gives(expected, result)
+    assert.are.equal("", result.err)
+    assert.are.equal(expected, result.out)
+    assert.are.equal(0, result.status)
+  end
+
+  describe("options", function()
+    it("runs each -e and -l in their order, in one state", function()
+      gives("1\tnil\n2\n", afar("-e", "x = 1", "-e", "print(x, y) y = 2", "-eprint(y)"))
+      gives("table\tarray\n", afar("-l", "cjson", "-e", "print(type(cjson), cjson.decode('[1]')[1] and 'array')"))
+      gives("function\n", afar("-llfs", "-e", "print(type(lfs.dir))"))
+    end)
+
+    it("runs a file with its arguments, and skips a first line with #!", function()
+      local path = write("args.lua", "#!/usr/bin/env afar\nprint(#arg, arg[-1], arg[0], arg[1], select('#', ...), ...)\n")
+      gives("2\t" .. program .. "\t" .. path .. "\ta\t2\ta\tb c\n", afar(path, "a", "b c"))
+      gives("1\t--\t" .. path .. "\t-x\t1\t-x\n", afar("--", path, "-x"))
+    end)
+
+    it("runs standard input when it is no terminal, and for -", function()
+      gives("in\t0\n", sh("$AFAR", "print('in', select('#', ...))"))
+      gives("in\t-\t1\n", sh("$AFAR - 1", "print('in', arg[0], ...)"))
+    end)
+
+    it("doesn't read standard input for -e and -v", function()
+      gives("left", sh("$AFAR -e 'x = 1'; cat", "left"))
+      assert.is_true(sh("$AFAR -v; cat", "left").out:find "\nleft$" ~= nil)
+    end)
+
+    it("tells its version", function()
+      local result = afar "-v"
+      assert.are.equal(0, result.status)
+      assert.truthy(result.out:find "^afar %d+%.%d+%.%d+ %(LuaJIT 2%.1[^,]*, stub x86_64, aarch64%)\n$")
+    end)
+
+    it("explains wrong usage and exits 1", function()
+      for _, wrong in ipairs { "-x", "--nope", "-ix" } do
+        local result = afar(wrong)
+        assert.are.equal(1, result.status)
+        assert.truthy(result.err:find("afar: unrecognized option '" .. wrong .. "'\nusage: ", 1, true))
+      end
+      local result = afar "-e"
+      assert.are.equal(1, result.status)
+      assert.truthy(result.err:find("afar: option '-e' needs a value\nusage: ", 1, true))
+    end)
+  end)
+
+  describe("errors", function()
+    it("shows the message and a traceback of the script alone, and exits 1", function()
+      local path = write("deep.lua", "local function f()\n  error 'deep'\nend\nlocal function g() f() end\ng()\n")
+      local result = afar(path)
+      assert.are.equal(1, result.status)
+      local first, rest = result.err:match "^([^\n]*)\n(.*)$"
+      assert.are.equal("afar: " .. path .. ":2: deep", first)
+      assert.truthy(rest:find "^stack traceback:\n")
+      assert.truthy(rest:find("deep.lua:5: in main chunk", 1, true))
+      assert.falsy(rest:find("afar/", 1, true))
+    end)
+
+    it("shows error objects by their __tostring", function()
+      local result = afar("-e", "error(setmetatable({}, { __tostring = function() return 'an object' end }))")
+      assert.are.equal(1, result.status)
+      assert.truthy(result.err:find "^afar: an object\n")
+      assert.truthy(afar("-e", "error{}").err:find "^afar: %(error object is a table value%)\n")
+    end)
+
+    it("says what is wrong with a file or a chunk", function()
+      local result = afar "nowhere.lua"
+      assert.are.equal(1, result.status)
+      assert.are.equal("afar: cannot open nowhere.lua: No such file or directory\n", result.err)
+      assert.are.equal("afar: (command line):1: unexpected symbol near '<eof>'\n", afar("-e", "x =").err)
+    end)
+
+    it("keeps what was printed before", function()
+      local result = afar("-e", "io.write 'before' error 'x'")
+      assert.are.equal("before", result.out)
+    end)
+  end)
+
+  describe("exit", function()
+    it("has the status of os.exit, and flushes", function()
+      for code, status in pairs { ["7"] = 7, ["true"] = 0, ["false"] = 1, [""] = 0 } do
+        local result = afar("-e", "io.write 'text' os.exit(" .. code .. ")")
+        assert.are.equal(status, result.status)
+        assert.are.equal("text", result.out)
+      end
+    end)
+
+    it("calls what exit.add was given, last first, which may wait", function()
+      local hooks = [[
+        local exit, sched = require "afar.exit", require "afar.sched"
+        exit.add(function() print "first" end)
+        exit.add(function() error "broken" end)
+        exit.add(function() sched.sleep(0.01) print "last" end)
+      ]]
+      for ending, status in pairs { [""] = 0, ["os.exit(3)"] = 3, ["error 'x'"] = 1 } do
+        local result = afar("-e", hooks .. ending)
+        assert.are.equal("last\nfirst\n", result.out)
+        assert.are.equal(status, result.status)
+        assert.truthy(result.err:find("afar: at exit: (command line):2: broken\n", 1, true) or result.err:find "broken")
+      end
+    end)
+  end)
+
+  describe("modules", function()
+    it("carries its library inside", function()
+      gives("ok\n", sh "cp $AFAR copy && cd / && env -i $OLDPWD/copy -e 'require \"afar.sched\" print \"ok\"'")
+      gives("7f454c46\n", afar("-e", "io.write((require('afar.stubs').aarch64:sub(1, 4):gsub('.', function(c) return ('%02x'):format(c:byte()) end)), '\\n')"))
+    end)
+
+    it("takes the library from AFAR_LUA, for those who work on it", function()
+      os.execute(("mkdir -p %s/dev/afar && cp -r %s/lua/afar/. %s/dev/afar/"):format(dir, root, dir))
+      write("dev/afar/version.lua", "return '9.9.9'")
+      assert.truthy(sh("AFAR_LUA=dev $AFAR -v").out:find "^afar 9%.9%.9 ")
+    end)
+
+    it("loads Lua and C modules of Debian's packages, LUA_PATH and LUA_CPATH", function()
+      gives("ok\n", afar("-e", "require 'lpeg' require 'posix' require 'pl.pretty' print 'ok'"))
+      write("mine.lua", "return 'mine'")
+      gives("mine\n", sh("LUA_PATH=\"$PWD/?.lua\" $AFAR -e 'print(require \"mine\")'"))
+      local result = sh("LUA_CPATH=/nowhere/?.so $AFAR -l lfs")
+      assert.are.equal(1, result.status)
+      assert.truthy(result.err:find("no file '/nowhere/lfs.so'", 1, true))
+    end)
+
+    it("require and dofile let a module wait while it is loaded", function()
+      write("waits.lua", "require('afar.sched').sleep(0.01) return { name = ... }")
+      gives("waits\ttrue\n", sh "$AFAR -e 'local m = require \"waits\" print(m.name, m == require \"waits\")'")
+      gives("table\n", sh "$AFAR -e 'print(type(dofile \"waits.lua\"))'")
+    end)
+
+    it("two routines that require the same module get one", function()
+      write("slow.lua", "count = (count or 0) + 1 require('afar.sched').sleep(0.02) return {}")
+      write("both.lua", [[
+        local found = {}
+        require("afar.nursery").nursery(function(n)
+          for i = 1, 2 do n:spawn(function() found[i] = require "slow" end) end
+        end)
+        print(count, found[1] == found[2])
+      ]])
+      gives("1\ttrue\n", sh "$AFAR both.lua")
+    end)
+
+    it("require fails as LuaJIT's does", function()
+      write("circle.lua", "return require 'circle'")
+      write("broken.lua", "error 'at load'")
+      write("syntax.lua", "x =")
+      for _, name in ipairs { "circle", "nowhere.at.all", "syntax" } do
+        local code = ("print(pcall(require, %q))"):format(name)
+        local ours, theirs = sh("$AFAR -e " .. quote(code)), sh("luajit -e " .. quote(code))
+        assert.are.equal(0, theirs.status)
+        assert.are.equal(theirs.out, ours.out)
+      end
+      gives("false\t./broken.lua:1: at load\n", sh "$AFAR -e 'print(pcall(require, \"broken\"))'")
+      local again = sh "$AFAR -e 'pcall(require, \"broken\") print(pcall(require, \"broken\"))'"
+      assert.truthy(again.out:find("loop or previous error loading module 'broken'", 1, true))
+      local dofile_error = sh "$AFAR -e 'print(pcall(dofile, \"nowhere.lua\"))'"
+      assert.are.equal("false\tcannot open nowhere.lua: No such file or directory\n", dofile_error.out)
+    end)
+  end)
+
+  describe("signals", function()
+    local prelude = [[
+      local ffi = require "ffi"
+      ffi.cdef "int getpid(void); int kill(int, int);"
+      local sched, nursery = require "afar.sched", require "afar.nursery"
+      local function signal(n) ffi.C.kill(ffi.C.getpid(), n) end
+    ]]
+
+    local messages = { [1] = "hung up", [2] = "interrupted", [15] = "terminated" }
+
+    for number, message in pairs(messages) do
+      it(("signal %d cancels a script that waits, and its cleanups run"):format(number), function()
+        local result = afar("-e", prelude .. ([[
+          nursery.nursery(function(n)
+            n:defer(function() sched.sleep(0.05) print "cleaned" end)
+            signal(%d)
+            sched.sleep(10)
+          end)]]):format(number))
+        assert.are.equal("cleaned\n", result.out)
+        assert.are.equal(("afar: %s\n"):format(message), result.err)
+        assert.are.equal(128 + number, result.status)
+      end)
+    end
+
+    it("one that never waits", function()
+      local result = afar("-e", "jit.off()" .. prelude .. "signal(2) while true do end")
+      assert.are.equal("afar: interrupted\n", result.err)
+      assert.are.equal(130, result.status)
+    end)
+
+    it("one whose spawned routine never waits", function()
+      local result = afar("-e", "jit.off()" .. prelude .. [[
+        nursery.nursery(function(n)
+          n:defer(print, "cleaned")
+          n:spawn(function() signal(15) while true do end end)
+        end)]])
+      assert.are.equal("cleaned\n", result.out)
+      assert.are.equal("afar: terminated\n", result.err)
+      assert.are.equal(143, result.status)
+    end)
+
+    it("the second one ends it at once", function()
+      local result = afar("-e", prelude .. [[
+        nursery.nursery(function(n)
+          n:defer(function() signal(2) print "too late" end)
+          signal(2)
+          sched.sleep(10)
+        end)]])
+      assert.are.equal("", result.out)
+      assert.is_nil(result.err:find("afar: ", 1, true))
+      assert.are.equal(130, result.status)
+    end)
+
+    it("a second SIGHUP cuts no cleanup short: it comes from the kernel and from the shell", function()
+      local result = afar("-e", prelude .. [[
+        nursery.nursery(function(n)
+          n:defer(function() signal(1) sched.sleep(0.05) print "cleaned" end)
+          signal(1)
+          sched.sleep(10)
+        end)]])
+      assert.are.equal("cleaned\n", result.out)
+      assert.are.equal(129, result.status)
+    end)
+
+    it("what exit.add was given runs after one", function()
+      local result = afar("-e", prelude .. [[
+        require("afar.exit").add(function() sched.sleep(0.01) print "bye" end)
+        signal(2)
+        sched.sleep(10)]])
+      assert.are.equal("bye\n", result.out)
+      assert.are.equal(130, result.status)
+    end)
+
+    it("who catches it may go on", function()
+      local result = afar("-e", prelude .. "signal(2) print(pcall(sched.sleep, 10)) print 'went on'")
+      assert.are.equal("false\tinterrupted\nwent on\n", result.out)
+      assert.are.equal(0, result.status)
+    end)
+
+    it("stay ignored where they were (nohup)", function()
+      local result = sh("trap '' 1; $AFAR -e " .. quote(prelude .. "signal(1) sched.sleep(0.05) print 'still there'"))
+      gives("still there\n", result)
+    end)
+  end)
+
+  describe("the prompt", function()
+    -- What a terminal shows for what is typed; "\t" in `typed` stands for a short wait.
+    local function terminal(typed, options)
+      local steps = {}
+      for text, wait in (typed .. "\t"):gmatch "([^\t]*)(\t)" do
+        steps[#steps + 1] = ("printf %%s %s"):format(quote(text)) .. (wait ~= "" and "; sleep 0.3" or "")
+      end
+      local command = ("$AFAR %s; echo status $?"):format(options or "")
+      local result = sh(("{ %s; } | script -qec %s /dev/null"):format(table.concat(steps, "; "), quote(command)))
+      return (result.out:gsub("\r", ""))
+    end
+
+    local function has(text, part) assert.truthy(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text)) end
+
+    it("prints values, and goes on after errors", function()
+      local shown = terminal "\t1 + 1\nx = 5\nx, nil\n= x + 1\nerror 'boo'\nnonsense here\nprint 'end'\n\4\t"
+      has(shown, "afar 0.")
+      has(shown, "2\n> ")
+      has(shown, "> 5\tnil\n")
+      has(shown, "> 6\n")
+      has(shown, "> boo\n")
+      has(shown, "> stdin:1: '=' expected near 'here'\n")
+      has(shown, "> end\n")
+      has(shown, "status 0")
+    end)
+
+    it("asks for more of what is incomplete", function()
+      local shown = terminal "\tfor i = 1, 2 do\nprint('line', i)\nend\n\4\t"
+      has(shown, "line\t1\nline\t2\n> ")
+      has(shown, ">> ")
+    end)
+
+    it("lines may wait", function()
+      has(terminal "\trequire('afar.sched').sleep(0.01) print 'awake'\n\4\t", "\nawake\n> ")
+    end)
+
+    it("Ctrl-C ends the line, not the prompt", function()
+      local shown = terminal "\trequire('afar.sched').sleep(20)\n\t\3\thalf a li\3\twhile true do\n\3\t'alive' .. 1\n\t\4\t"
+      has(shown, "\nalive1\n> ")
+      has(shown, "status 0")
+    end)
+
+    it("Ctrl-C ends a line that never waits", function()
+      local shown = terminal "\tjit.off() while true do end\n\t\3\t'alive' .. 1\n\t\4\t"
+      has(shown, "\nalive1\n> ")
+      has(shown, "status 0")
+    end)
+
+    it("SIGTERM ends it", function() has(terminal "\tos.execute 'kill $PPID'\n\t", "status 143") end)
+
+    it("comes after a script with -i, though it failed", function()
+      local path = write("fails.lua", "found = 'kept' error 'failed'")
+      local shown = terminal("\tfound .. 1\n\4\t", "-i " .. path)
+      has(shown, "fails.lua:1: failed")
+      has(shown, "\nkept1\n")
+    end)
+
+    it("-i reads its lines from a pipe too", function()
+      local result = sh("$AFAR -i", "x = 1\nx + 1")
+      has(result.out, "> 2\n")
+      assert.are.equal(0, result.status)
+    end)
+  end)
+end)
