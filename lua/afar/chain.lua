@@ -26,8 +26,17 @@ Ref.__sub = function(ref, n) return ref + -n end
 --- A number found in memory at the far side when the request is performed, as an argument.
 local Load = { __name = "number in memory" }
 Load.__index = Load
-function chain.load32(address) return setmetatable({ address = address, kind = LOAD32 }, Load) end
-function chain.load64(address) return setmetatable({ address = address, kind = LOAD64 }, Load) end
+--- The u32 at `address`; `source`: the request that puts it there, without which the argument makes no sense.
+---@param source? afar.Ref
+function chain.load32(address, source) return setmetatable({ address = address, kind = LOAD32, source = source }, Load) end
+function chain.load64(address, source) return setmetatable({ address = address, kind = LOAD64, source = source }, Load) end
+
+--- The request on which an argument rests, or nil.
+function chain.source(value)
+  local mt = getmetatable(value)
+  if mt == Ref then return value end
+  return mt == Load and value.source or nil
+end
 
 ---@class afar.Recorder
 ---@field process afar.Process
@@ -99,7 +108,7 @@ local function add(self, op, nr, name, o, a, b, c, d, e, f)
   self.requests:add(op, nr, flags, distance_to(self, if_ok), distance_to(self, o.if_failed), expect, kinds, a, b, c, d, e, f)
   local index = self.count + 1
   self.count = index
-  self.names[index] = name
+  self.names[index] = o.as or name
   self.may_fail[index] = o.may_fail
   local ref = setmetatable({ index = index, recorder = self, add = 0 }, Ref)
   if not (o.always or o.if_failed or o.aside) then self.last = ref end
@@ -110,7 +119,7 @@ end
 ---   quiet: no reply if it succeeds; flush: it may block, exec or exit; expect = n: any other result is a failure;
 ---   expect_arg = i: as expect, with the value of argument i (from 1); if_ok = ref / if_failed = ref: the condition (by default: what
 ---   was recorded before succeeded); always: no condition but that its arguments exist; aside: what is recorded later doesn't depend on it;
----   may_fail: its failure is no error of the chain.
+---   may_fail: its failure is no error of the chain; as: the name that errors use.
 ---@param name string as the kernel names it
 ---@param o? table
 ---@return afar.Ref
@@ -128,6 +137,10 @@ function Recorder:call_number(nr, name, o, ...) return add(self, OP.CALL, nr, na
 --- Waits, without blocking the process, until poll(2) reports one of `events` on an fd; the result is the events.
 function Recorder:hold(fd, events, o)
   self.holds = true
+  if type(fd) == "number" then
+    self.hold_fds = self.hold_fds or {}
+    self.hold_fds[#self.hold_fds + 1] = fd
+  end
   return add(self, OP.HOLD, 0, "poll", o or none, fd, events)
 end
 
@@ -219,7 +232,23 @@ function Recorder:submit()
     error(errors.lost(process, self.names[1] or "chain", self.args, "unsent"), 0)
   end
   self.id = id
+  self:watch_holds(true)
   return self
+end
+
+--- Tells the process's table which fds are waited for: closing one ends the wait first.
+function Recorder:watch_holds(on)
+  if not self.hold_fds then return end
+  local holds = self.process.table.holds
+  for _, fd in ipairs(self.hold_fds) do
+    holds[fd] = holds[fd] or setmetatable({}, { __mode = "k" })
+    holds[fd][self] = on or nil
+  end
+end
+
+--- Ends the chain's hold, if it waits in one.
+function Recorder:end_hold()
+  if self.process.task then self.process.task:cancel(self.requests) end
 end
 
 --- Waits for the answers. A hold is ended by cancelling; other requests are always waited for.
@@ -234,6 +263,7 @@ function Recorder:wait()
     end
   end
   local _, fate = sched.wait(self.id, on_cancel)
+  self:watch_holds(nil)
   free_memory(self)
   self.pinned = nil
   self.fate = fate
@@ -301,13 +331,17 @@ function Chain:__index(name)
   return function(self_, ...) return Chain.record(self_, method, rawget(self_, "recorder").process, ...) end
 end
 
-function Chain:record(method, target, ...)
-  local recorder = rawget(self, "recorder")
-  local finish, ref = method(recorder, target, ...)
+function Chain:placeholder(finish, ref)
   local placeholder = setmetatable({ chain = self, finish = finish, ref = ref }, Placeholder)
   local placeholders = rawget(self, "placeholders")
   placeholders[#placeholders + 1] = placeholder
   return placeholder
+end
+
+function Chain:record(method, target, ...)
+  local finish, ref, second, second_ref = method(rawget(self, "recorder"), target, ...)
+  if not second then return Chain.placeholder(self, finish, ref) end
+  return Chain.placeholder(self, finish, ref), Chain.placeholder(self, second, second_ref)
 end
 
 --- The argument that a placeholder stands for.
@@ -320,6 +354,19 @@ local function values(recorder, ...)
     if ref then all[i] = rawget(all[i], "value") end
   end
   return unpack(all, 1, select("#", ...))
+end
+
+--- Whether a request was performed and succeeded.
+local function succeeded(recorder, ref)
+  local result = ref and recorder:result(ref.index and ref or chain.source(ref)) or -1
+  return result >= 0 or result < -4095
+end
+
+local function settle(recorder, placeholder)
+  local finish, ref = rawget(placeholder, "finish"), rawget(placeholder, "ref")
+  if recorder.fate or not finish or (ref and not succeeded(recorder, ref)) then return end
+  local ok, value = pcall(finish, recorder)
+  if ok then rawset(placeholder, "value", value) end
 end
 
 --- Records what `f(c)` calls on `c` (the methods of a process; and those of fds on what they give), sends all as one chain,
@@ -337,12 +384,7 @@ function chain.run(process, f)
     recorder:wait()
     local ok, err = pcall(recorder.check, recorder)
     for _, placeholder in ipairs(rawget(self, "placeholders")) do
-      local ref = rawget(placeholder, "ref")
-      local done = not ref or ((recorder:result(ref) or -1) >= 0 or (recorder:result(ref) or -1) < -4095)
-      if placeholder and rawget(placeholder, "finish") and done and not recorder.fate then
-        local fine, value = pcall(rawget(placeholder, "finish"), recorder)
-        rawset(placeholder, "value", fine and value or nil)
-      end
+      settle(recorder, placeholder)
     end
     if not ok then error(err, 0) end
     return values(recorder, ...)

@@ -3,6 +3,7 @@
 local chain = require "afar.chain"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
+local process = require "afar.process"
 local tasks = require "afar.task"
 
 ---@class afar.Fd
@@ -18,42 +19,40 @@ fd.recorded = recorded
 --- Closes what nobody holds any more: sent along with the next requests, nobody waits for it.
 local function close_later(table_, number, machine)
   if table_.handles[number] then return end
-  local process = table_:alive()
-  if not process then return end
+  local owner = table_:alive()
+  if not owner then return end
   local c = tasks.chain()
   c:add(0, machine.sys.nr.close, 0, 0, 0, 0, 0, number)
-  process.task:submit(c, true)
+  owner.task:submit(c, true)
 end
 
 local function guard(self)
-  local table_, number, machine = self.table, self.number, self.process.machine
+  local table_, number, machine, state = self.table, self.number, self.process.machine, self.state
   local sentinel = newproxy(true)
   getmetatable(sentinel).__gc = function()
-    if not self.state.closed then close_later(table_, number, machine) end
+    if not state.closed then close_later(table_, number, machine) end
   end
   return sentinel
 end
 
 --- The handle that owns an fd of a process's table. Dropped without close() it is closed some time after.
----@param process afar.Process  by which it came
+---@param owner afar.Process  by which it came
 ---@param number integer
 ---@param kind? "socket"|"pipe"|"file"  where it is known: decides how it is read without blocking
 ---@return afar.Fd
-function fd.new(process, number, kind)
-  local state = {}
-  local table_ = process.table
-  local self = setmetatable({ number = number, table = table_, process = process, kind = kind, state = state }, Fd)
+function fd.new(owner, number, kind)
+  local state, table_ = {}, owner.table
+  local self = setmetatable({ number = number, table = table_, process = owner, kind = kind, state = state }, Fd)
   local old = table_.handles[number]
-  if old then rawget(old, "state").closed = true end
+  if old then old.state.closed = true end
   table_.handles[number] = self
-  rawset(self, "guard", guard { table = table_, number = number, process = process, state = state })
+  self.guard = guard(self)
   return self
 end
 
 --- A handle that never closes its fd: the standard ones.
-function fd.borrow(process, number)
-  local self = setmetatable({ number = number, table = process.table, process = process, state = { borrowed = true } }, Fd)
-  return self
+function fd.borrow(owner, number)
+  return setmetatable({ number = number, table = owner.table, process = owner, state = { borrowed = true } }, Fd)
 end
 
 function Fd:__tostring()
@@ -66,67 +65,85 @@ function fd.forget(self)
   if self.table.handles[self.number] == self then self.table.handles[self.number] = nil end
 end
 
---- The number of `value` in `process`: an Fd of its table, a placeholder of a chain, or a plain number.
-function fd.near(value, process, call)
+local function check_handle(value, owner, call)
+  if value.state.closed then
+    error(errors.new(owner, call, nil, ("fd %d was closed before"):format(value.number), { name = "EBADF" }), 0)
+  end
+  if value.table ~= owner.table then
+    local message = ("the fd belongs to %s, the process to %s"):format(tostring(value.table), tostring(owner.table))
+    error(errors.new(owner, call, { value }, message, { hint = "process:inherit(fd) gives a fork's copy" }), 0)
+  end
+end
+
+--- The number of `value` in the process `owner`: that of an Fd of its table, a placeholder of a chain, or a plain number.
+function fd.near(value, owner, call)
+  call = call or "fd"
   if type(value) == "number" then
-    if value < 0 or value % 1 ~= 0 then error(("%s: %s is no fd"):format(call or "fd", value), 0) end
+    if value < 0 or value % 1 ~= 0 then error(("%s: %s is no fd"):format(call, value), 0) end
     return value
   end
   local ref = chain.ref_of(value)
   if ref then return ref end
-  if getmetatable(value) ~= Fd then
-    error(("%s: an fd was expected, not %s"):format(call or "call", type(value)), 0)
-  end
-  if value.state.closed then error(errors.new(value.process, call or "fd", nil, ("fd %d was closed before"):format(value.number)), 0) end
-  if value.table ~= process.table then
-    error(
-      errors.new(process, call or "fd", { value }, ("it belongs to %s, the process to %s"):format(
-        tostring(value.table),
-        tostring(process.table)
-      ), { hint = "use process:inherit(fd) for what a fork copied" }),
-      0
-    )
-  end
+  if getmetatable(value) ~= Fd then error(("%s: an fd was expected, not %s"):format(call, type(value)), 0) end
+  check_handle(value, owner, call)
   return value.number
 end
 
-Fd.near = function(value, process) return fd.near(value, process) end
-
-local function lookup(self, name)
-  local method = plain[name]
-  if method then return method end
-  local near = nearest(name, plain)
-  error(("an fd has no method %q%s"):format(tostring(name), near and (" (did you mean %q?)"):format(near) or ""), 3)
-end
-
-local fields = { kind = true, closed = true, nonblock = true, path = true, type = true }
-
-function Fd:__index(name)
-  if fields[name] then return nil end
-  return lookup(self, name)
-end
+Fd.near = function(value, owner) return fd.near(value, owner) end
 
 --- The process in which a call on the fd is made: the one by which it came, or another of its table.
 function fd.process_of(self)
-  local process = self.process
-  if process:is_alive() then return process end
-  return self.table:alive() or process
+  local process_ = self.process
+  if process_:is_alive() then return process_ end
+  return self.table:alive() or process_
 end
 
---- Defines fd:name(...): `f(recorder, fd, ...)` as in process.define_recorded. `fd` is a handle, or a placeholder.
+local function run_method(f, self, ...)
+  local r = chain.record(fd.process_of(self))
+  r.args = { n = select("#", ...) + 1, self, ... }
+  r:pin(self)
+  return process.finish(r, f(r, self, ...))
+end
+
+--- Any system call whose first argument is an fd is a method of fds too: exactly that call.
+local function raw_method(self, name)
+  local parameters = self.process.machine.sys.signature[name]
+  local first = parameters and parameters[1]
+  if first ~= "fd" and first ~= "fildes" and first ~= "dfd" then return nil end
+  return function(self_, ...) return fd.process_of(self_):syscall(name, self_, ...) end
+end
+
+local fields = { kind = true, path = true, type = true }
+
+function Fd:__index(name)
+  if fields[name] then return nil end
+  if name == "near" then return Fd.near end
+  local method = plain[name] or type(name) == "string" and raw_method(self, name)
+  if method then return method end
+  local near = nearest(tostring(name), plain)
+  error(("an fd has no method %q%s"):format(tostring(name), near and (" (did you mean %q?)"):format(near) or ""), 2)
+end
+
+--- Defines fd:name(...), and p:name(fd, ...) which is the same: `f(recorder, fd, ...)` as in process.define_recorded. `fd` is a
+--- handle, a number, or a placeholder.
 function fd.define_recorded(name, f)
   recorded[name] = f
-  plain[name] = function(self, ...)
-    local process = fd.process_of(self)
-    local r = chain.record(process)
-    r.args = { n = select("#", ...) + 1, self, ... }
-    r:pin(self)
-    local finish = f(r, self, ...)
-    r:run()
-    return finish(r)
-  end
+  plain[name] = function(self, ...) return run_method(f, self, ...) end
+  process.define_recorded(name, function(r, _, fd_, ...) return f(r, fd_, ...) end)
 end
 
-function fd.define(name, f) plain[name] = f end
+--- Defines fd:name(...) and p:name(fd, ...) as a plain function of the handle; within chains `recorded_form`.
+function fd.define(name, f, recorded_form)
+  plain[name] = f
+  recorded[name] = recorded_form
+  if recorded_form then
+    process.define_recorded(name, function(r, _, fd_, ...) return recorded_form(r, fd_, ...) end)
+  end
+  process.define(name, function(self, fd_, ...)
+    if type(fd_) == "number" then fd_ = fd.borrow(self, fd_) end
+    if getmetatable(fd_) ~= Fd then error(("%s: an fd was expected, not %s"):format(name, type(fd_)), 2) end
+    return f(fd_, ...)
+  end)
+end
 
 return fd

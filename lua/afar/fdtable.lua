@@ -1,12 +1,16 @@
 --- A table of fds, as the kernel has them: which processes share it, and which numbers the script holds in it.
 
+local errors = require "afar.error"
+
 ---@class afar.FdTable
----@field handles table<integer, table>   number -> the Fd that owns it
----@field processes table<table, true>    that share it, alive or not
----@field internal table<integer, true>   numbers of carriers
-local FdTable = {}
+---@field handles table<integer, afar.Fd>    number -> the handle that owns it
+---@field processes table<afar.Process, true> that share it, alive or not
+---@field internal table<integer, true>      numbers of carriers, and in a root of channels
+---@field holds table<integer, table>       number -> the chains that wait for it
+---@field origin? afar.FdTable               of which it is a copy
+---@field inherited table<integer, table>    what the handles at these numbers were when it was copied: their states
+local FdTable = { __name = "fd table" }
 FdTable.__index = FdTable
-FdTable.__name = "fd table"
 
 local fdtable = {}
 local count = 0
@@ -17,19 +21,50 @@ function fdtable.new(name)
     handles = setmetatable({}, { __mode = "v" }),
     processes = setmetatable({}, { __mode = "k" }),
     internal = {},
+    holds = {},
     inherited = {},
     name = name,
     id = count,
   }, FdTable)
 end
 
-function FdTable:__tostring() return ("fd table %d of %s"):format(self.id, self.name) end
+--- The table of a process that was just cloned from one with `origin`.
+function fdtable.copy(origin, name)
+  local self = fdtable.new(name)
+  self.origin = origin
+  for number, handle in pairs(origin.handles) do
+    self.inherited[number] = handle.state
+  end
+  for number, state in pairs(origin.inherited) do
+    self.inherited[number] = self.inherited[number] or state
+  end
+  return self
+end
+
+function FdTable:__tostring() return ("fd table %d (%s)"):format(self.id, self.name) end
 
 --- Some process of the table that can still make calls, or nil.
 function FdTable:alive()
   for process in pairs(self.processes) do
     if process:is_alive() then return process end
   end
+end
+
+--- The handle for what was copied into this table along with `fd`, a handle of the table that it was copied from. The two are
+--- closed independently of each other.
+---@param process afar.Process  of this table
+---@param fd afar.Fd
+---@return afar.Fd
+function FdTable:inherit(process, fd)
+  local fds = require "afar.fd"
+  if getmetatable(fd) ~= fds.Fd then error(("inherit: an fd was expected, not %s"):format(type(fd)), 0) end
+  if fd.table == self then return fd end
+  if fd.state.borrowed then return fds.borrow(process, fd.number) end
+  if self.inherited[fd.number] ~= fd.state then
+    error(errors.new(process, "inherit", { fd }, "it was not open in the table that this one was copied from, when that was done"), 0)
+  end
+  self.inherited[fd.number] = nil
+  return fds.new(process, fd.number, fd.kind)
 end
 
 return fdtable

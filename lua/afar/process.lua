@@ -25,16 +25,22 @@ local recorded = {} -- methods that record one chain's requests, so that p:chain
 function process.define(name, f) plain[name] = f end
 
 --- Defines a call: `f(recorder, process, ...)` records its requests, and returns a function that is given the recorder once it
---- was answered and returns the call's value; and the request (Ref) that stands for that value within a chain.
+--- was answered and returns the call's value; and the argument (a Ref, a Load) that stands for that value within a chain. A call of two
+--- values returns two such pairs.
 function process.define_recorded(name, f)
   recorded[name] = f
   plain[name] = function(self, ...)
     local r = chain.record(self)
     r.args = { n = select("#", ...), ... }
-    local finish = f(r, self, ...)
-    r:run()
-    return finish(r)
+    return process.finish(r, f(r, self, ...))
   end
+end
+
+--- Sends what was recorded, waits, and gives the call's values.
+function process.finish(r, first, _, second)
+  r:run()
+  if second then return first(r), second(r) end
+  return first(r)
 end
 
 --- An argument of a plain system call, as a number: numbers, fds, pointers, placeholders and results stay; strings are put in memory.

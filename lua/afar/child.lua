@@ -1,0 +1,206 @@
+--- A child, as its parent sees it: by a pidfd in the parent's table, through which it is awaited and killed.
+
+local ffi = require "ffi"
+
+local chain = require "afar.chain"
+local errors = require "afar.error"
+local loop = require "afar.loop"
+local process = require "afar.process"
+local sched = require "afar.sched"
+local tasks = require "afar.task"
+
+local POLLIN = 1
+local P_PID, P_PIDFD, WEXITED = 1, 3, 4
+local CLD_EXITED, CLD_DUMPED = 1, 3
+
+-- ---- how a process ended ----
+
+---@class afar.Status
+---@field code? integer    exit code, 0..255; nil when a signal ended it
+---@field signal? string   "SIGKILL" ..., when a signal ended it
+---@field core? boolean    whether it left a core file
+---@field ok boolean       whether its exit code was 0
+local Status = { __name = "status" }
+Status.__index = Status
+
+function Status:__tostring()
+  if self.code then return ("exit code %d"):format(self.code) end
+  return ("killed by %s%s"):format(self.signal, self.core and " (core dumped)" or "")
+end
+
+local function signal_name(numbers, signal)
+  for name, number in pairs(numbers.C) do
+    if number == signal and name:find "^SIG[A-Z]+%d?$" then return name end
+  end
+  return ("signal %d"):format(signal)
+end
+
+local function status_of(machine, siginfo)
+  local info = ffi.new(machine.sys.ctype.siginfo)
+  ffi.copy(info, siginfo, math.min(#siginfo, ffi.sizeof(info)))
+  local code, value = info.si_code, info.si_status
+  if code == CLD_EXITED then return setmetatable({ code = value, ok = value == 0 }, Status) end
+  return setmetatable({ signal = signal_name(machine.sys, value), core = code == CLD_DUMPED, ok = false }, Status)
+end
+
+-- ---- children ----
+
+---@class afar.Child
+---@field pid integer       as the parent sees it
+---@field pidfd integer     in the parent's table
+---@field status? afar.Status once it was awaited
+---@field argv? string[]    what it execed
+local Child = { __name = "child" }
+Child.__index = Child
+
+local children = { Child = Child, Status = Status }
+
+function Child:__tostring()
+  local what = self.argv and (" (%s)"):format(table.concat(self.argv, " "):sub(1, 60)) or ""
+  return ("child %d%s of %s"):format(self.pid, what, tostring(self.parent))
+end
+
+--- Once the child is gone its carrier and its block of memory are nobody's.
+local function release(state)
+  if state.block then
+    state.space:free(state.block, state.block_size)
+    state.block = nil
+  end
+end
+
+--- A child that nobody holds any more, once it ends, is awaited all the same: no zombie stays.
+local function guard(parent, state)
+  local sentinel = newproxy(true)
+  getmetatable(sentinel).__gc = function()
+    if state.reaped or not parent:is_alive() then return end
+    local c = tasks.chain()
+    local nr = parent.machine.sys.nr
+    c:add(3, 0, 0, 0, 0, 0, 0, state.pidfd, POLLIN)
+    c:add(0, nr.waitid, 0, 0, 0, 0, 0, P_PIDFD, state.pidfd, 0, WEXITED)
+    c:add(0, nr.close, 0, 0, 0, 0, 0, state.pidfd)
+    local id = parent.task:submit(c)
+    if id then sched.on(id, function() release(state) end) end
+  end
+  return sentinel
+end
+
+--- The child that `parent` just cloned. Without a pidfd (an emulator) one is opened.
+---@param parent afar.Process
+---@param inert afar.Process   the process object of the child itself
+---@param pid integer
+---@param pidfd? integer
+---@return afar.Child
+function children.new(parent, inert, pid, pidfd)
+  pidfd = pidfd or parent:syscall("pidfd_open", pid, 0)
+  parent.table.internal[pidfd] = true
+  local state = { pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine.hello.block_size }
+  local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state }, Child)
+  self.guard = guard(parent, state)
+  return self
+end
+
+local function reap(self)
+  local parent = self.parent
+  local r = chain.record(parent)
+  r.args = { n = 1, self.pid }
+  local info = r:scratch(128)
+  local hold = r:hold(self.pidfd, POLLIN)
+  local plain = parent.machine.plain_clone
+  r:call("waitid", nil, plain and P_PID or P_PIDFD, plain and self.pid or self.pidfd, info, WEXITED, 0)
+  local got = r:fetch(info, 128)
+  r:call("close", { may_fail = true }, self.pidfd)
+  r:submit()
+  if r:wait() == nil and r:result(hold) == -parent.machine.sys.C.ECANCELED then return false end
+  r:check()
+  self.state.reaped = true
+  parent.table.internal[self.pidfd] = nil
+  self.status = status_of(parent.machine, r:data(got))
+  release(self.state)
+  return true
+end
+
+--- Others wait for the one that asks the kernel.
+local function wait_for_other(self)
+  local id = loop.id()
+  self.others = self.others or {}
+  self.others[#self.others + 1] = id
+  sched.wait(id, function() return true end)
+end
+
+local function wake_others(self)
+  self.waited = false
+  for _, id in ipairs(self.others or {}) do
+    loop.complete(id)
+  end
+  self.others = nil
+end
+
+--- Waits until it has ended; see waitid(2). May be called again, and by several at once.
+---@return afar.Status
+function Child:wait()
+  while not self.status do
+    sched.check()
+    if self.waited then
+      wait_for_other(self)
+    else
+      self.waited = true
+      local ok, err = pcall(reap, self)
+      wake_others(self)
+      if not ok then error(err, 0) end
+    end
+  end
+  return self.status
+end
+
+--- Waits, and raises when it ended by anything but exit code 0.
+---@return afar.Status
+function Child:check()
+  local status = self:wait()
+  if not status.ok then
+    error(errors.new(self.parent, "check", { self }, tostring(status), { name = "status", status = status }), 0)
+  end
+  return status
+end
+
+--- Sends it a signal; see pidfd_send_signal(2). One that has ended already gets none: that is no error.
+---@param signal? string|integer  default SIGTERM
+function Child:kill(signal)
+  if self.status then return end
+  local parent = self.parent
+  local number = parent.machine.sys:const(signal or "SIGTERM", "SIG", "kill")
+  local r = chain.record(parent)
+  r.args = { n = 2, self.pid, signal or "SIGTERM" }
+  local sent = r:call("pidfd_send_signal", { may_fail = true }, self.pidfd, number, 0, 0)
+  r:run()
+  local result = r:result(sent)
+  if result < 0 and result ~= -parent.machine.sys.C.ESRCH then
+    error(errors.errno(parent, "pidfd_send_signal", r.args, -result), 0)
+  end
+end
+
+--- Whether it was awaited.
+function Child:has_ended() return self.status ~= nil end
+
+local function of(self, call)
+  local child = self.child
+  if not child then error(errors.new(self, call, {}, "it is a root: it ends with its connection"), 0) end
+  return child
+end
+
+process.define("wait", function(self) return of(self, "wait"):wait() end)
+
+--- p:exit(code): ends the process; returns its status once it is gone. A root ends with its connection.
+---@param code? integer 0..255
+process.define("exit", function(self, code)
+  local child = of(self, "exit")
+  local r = chain.record(self)
+  r.args = { n = 1, code or 0 }
+  r:call("exit_group", { flush = true }, code or 0)
+  sched.check()
+  r:submit()
+  r:wait()
+  process.gone(self)
+  return child:wait()
+end)
+
+return children

@@ -1,0 +1,273 @@
+--- clone and fork: a process makes another, with a carrier of its own.
+
+local chain = require "afar.chain"
+local children = require "afar.child"
+local errors = require "afar.error"
+local fdtable = require "afar.fdtable"
+local hello = require "afar.hello"
+local process = require "afar.process"
+local sched = require "afar.sched"
+local space = require "afar.space"
+local tasks = require "afar.task"
+
+local clone = {}
+
+local ALLOWED = [[CLONE_VM CLONE_FS CLONE_FILES CLONE_SIGHAND CLONE_IO CLONE_SYSVSEM CLONE_NEWCGROUP CLONE_NEWIPC CLONE_NEWNET
+CLONE_NEWNS CLONE_NEWPID CLONE_NEWUSER CLONE_NEWUTS CLONE_PIDFD CLONE_PTRACE]]
+
+local function has(flags, bit) return flags % (2 * bit) >= bit end
+
+local function check_flags(p, flags)
+  local C = p.machine.sys.C
+  local number = p.machine.sys:const(flags, "CLONE_", "clone")
+  local rest = number - number % 256
+  for name in ALLOWED:gmatch "%S+" do
+    local bit = C[name]
+    if bit and has(rest, bit) then rest = rest - bit end
+  end
+  if rest ~= 0 or number % 256 ~= 0 then
+    error(errors.new(p, "clone", { flags }, "only flags for what a process shares and for namespaces are allowed here"), 0)
+  end
+  return number
+end
+
+--- Closes all that is the root's own in a child's copy of its table: everything from ZONE on but what the script holds there.
+local function close_internal(r, parent)
+  local from = hello.ZONE
+  local kept = {}
+  for number in pairs(parent.table.handles) do
+    if number >= from then kept[#kept + 1] = number end
+  end
+  table.sort(kept)
+  for _, number in ipairs(kept) do
+    if number > from then r:call("close_range", { always = true, may_fail = true }, from, number - 1, 0) end
+    from = number + 1
+  end
+  return r:call("close_range", { always = true, may_fail = true }, from, 2 ^ 32 - 1, 0)
+end
+
+--- Where close_range is missing (before Linux 5.9): one by one.
+local function close_known(child, parent)
+  local r = chain.record(child)
+  for number in pairs(parent.table.internal) do
+    r:call("close", { always = true, may_fail = true }, number)
+  end
+  if r.count > 0 then r:run() end
+end
+
+--- The child's first requests, sent along with its birth.
+local function first_chain(child, parent, block, shares_table)
+  local r = chain.record(child)
+  local closed
+  if not shares_table then
+    if parent.is_root then
+      closed = close_internal(r, parent)
+    else
+      r:call("close", { always = true, may_fail = true }, parent.carrier)
+    end
+    r:call("close", { always = true, may_fail = true }, chain.load32(block + hello.FD))
+  end
+  local carrier = r:fetch(block + hello.CARRIER, 4, { always = true })
+  r:submit()
+  return r, carrier, closed
+end
+
+local function u32(bytes)
+  local a, b, c, d = bytes:byte(1, 4)
+  return a + b * 256 + c * 65536 + d * 16777216
+end
+
+--- All that a birth needs in memory.
+local function prepare(r, parent, flags)
+  local C = parent.machine.sys.C
+  local facts = parent.machine.hello
+  local block = parent.space:alloc(parent, facts.block_size)
+  local ppid = has(flags, C.CLONE_NEWPID) and 0 or parent.pid
+  r:store(block, hello.start(false, ppid))
+  local stack = block + facts.block_size - hello.STACK_SIZE
+  r:store(stack, hello.stack(facts.entry, block))
+  return block, stack
+end
+
+--- In the parent: a socketpair, and the clone itself. Returns the requests.
+local function record_birth(r, parent, flags, block, stack)
+  local machine = parent.machine
+  local C = machine.sys.C
+  local pair = r:call("socketpair", nil, C.AF_UNIX, C.SOCK_STREAM + C.SOCK_CLOEXEC, 0, block + hello.FD)
+  local pidfd_at = r:scratch(16)
+  local all = flags + C.SIGCHLD
+  if machine.plain_clone then
+    return pair, r:call("clone", nil, all, stack, 0, 0, 0), pidfd_at
+  end
+  if not has(all, C.CLONE_VM) then all = all + C.CLONE_VM end
+  if not has(all, C.CLONE_PIDFD) then all = all + C.CLONE_PIDFD end
+  return pair, r:call("clone", nil, all, stack, pidfd_at, 0, 0), pidfd_at
+end
+
+local function close_pair(r, pair, what, block, shares_table)
+  if not shares_table then
+    r:call("close", { if_ok = pair, may_fail = true, aside = true }, chain.load32(block + hello.FD + 4))
+  else
+    r:call("close", { if_ok = pair, if_failed = what, may_fail = true, aside = true }, chain.load32(block + hello.FD + 4))
+  end
+end
+
+--- A root's part: its end of the pair becomes a channel in the same chain.
+local function record_root(r, block, channel, pair, shares_table)
+  local socket = hello.ATTACH_READ + hello.ATTACH_WRITE + hello.ATTACH_SOCKET
+  local attach = r:attach(channel:number(), chain.load32(block + hello.FD), socket, hello.WINDOW, hello.WINDOW)
+  r:call("close", { if_ok = pair, if_failed = attach, may_fail = true, aside = true }, chain.load32(block + hello.FD))
+  close_pair(r, pair, attach, block, shares_table)
+  return attach
+end
+
+--- Any other parent's part: it hands its end of the pair to the root.
+local function record_other(r, parent, block, pair, shares_table)
+  local message = r:scratch(hello.MESSAGE_SIZE)
+  r:store(message, hello.message(message, block + hello.CMSG))
+  local sent = r:call("sendmsg", { flush = true }, parent.carrier, message, parent.machine.sys.C.MSG_NOSIGNAL)
+  r:call("close", { if_ok = pair, may_fail = true, aside = true }, chain.load32(block + hello.FD))
+  close_pair(r, pair, sent, block, shares_table)
+  return sent
+end
+
+--- Makes an fd of the root's that came from one of its processes a channel.
+local function attach_in_root(machine, fd, channel, flags)
+  local r = chain.record(machine.root)
+  r:attach(channel:number(), fd, flags, hello.WINDOW, hello.WINDOW)
+  machine.root.table.internal[fd] = true
+  return r
+end
+
+--- In a shared table the end of a child is not the end of its carrier: when the pidfd tells, the carrier is closed.
+local function close_at_end(parent, pidfd, carrier)
+  local r = chain.record(parent)
+  r:hold(pidfd, 1)
+  r:call("close", { always = true, may_fail = true }, carrier)
+  parent.task:submit(r.requests, true)
+end
+
+local Birth = {}
+Birth.__index = Birth
+
+--- Records and queues a clone; the child can be given requests at once, which follow it. birth:finish() waits for it.
+---@param parent afar.Process
+---@param flags? string|integer
+---@param before? fun(r: afar.Recorder)  records what the parent does before, in the same chain
+---@param brief? boolean  it will exec at once: what is internal in its table is left to that to close
+function clone.begin(parent, flags, before, brief)
+  flags = check_flags(parent, flags or 0)
+  local machine = parent.machine
+  local shares_table = has(flags, machine.sys.C.CLONE_FILES)
+  local r = chain.record(parent)
+  r.args = { n = 1, machine.sys:names(flags, "CLONE_") }
+  if before then before(r) end
+  local block, stack = prepare(r, parent, flags)
+  local pair, born, pidfd_at = record_birth(r, parent, flags, block, stack)
+  local channel = machine.stream:channel(hello.WINDOW, hello.WINDOW)
+  local self = setmetatable({
+    parent = parent, recorder = r, block = block, born = born, pidfd_at = pidfd_at, flags = flags, shares_table = shares_table,
+    channel = channel, brief = brief,
+  }, Birth)
+  if parent.is_root then
+    self.attach = record_root(r, block, channel, pair, shares_table)
+  else
+    self.fd_id = parent.channel:expect_fd()
+    record_other(r, parent, block, pair, shares_table)
+  end
+  if not machine.plain_clone then self.pidfd = r:fetch(pidfd_at, 4, { if_ok = born, aside = true }) end
+  r:submit()
+  if self.fd_id then
+    local root_fd = sched.wait(self.fd_id)
+    if root_fd and root_fd >= 0 then attach_in_root(machine, root_fd, channel, 7):submit() end
+  end
+  self.child = self:make_child()
+  return self
+end
+
+function Birth:make_child()
+  local parent, machine = self.parent, self.parent.machine
+  local C = machine.sys.C
+  local child = process.new {
+    machine = machine,
+    parent = parent,
+    channel = self.channel,
+    task = tasks.child(self.channel, machine.hello.hold_slots, machine.read_max),
+    pid = has(self.flags, C.CLONE_NEWPID) and 1 or nil,
+    space = parent.space,
+    table = self.shares_table and parent.table or fdtable.copy(parent.table, "a copy of " .. tostring(parent.table)),
+    environ = {},
+    block = self.block,
+  }
+  for name, value in pairs(parent.environ) do child.environ[name] = value end
+  if self.brief then return child end
+  self.first, self.carrier, self.closed = first_chain(child, parent, self.block, self.shares_table)
+  return child
+end
+
+--- Waits until the child is there; raises when it could not be cloned.
+---@return afar.Process
+function Birth:finish()
+  local r, child, parent = self.recorder, self.child, self.parent
+  r:wait()
+  local ok, err = pcall(r.check, r)
+  if not ok then
+    child.task:close()
+    if self.first then self.first:wait() end
+    process.gone(child)
+    error(err, 0)
+  end
+  parent.machine.can_share = not parent.machine.plain_clone
+  local pid = r:result(self.born)
+  child.pid = child.pid or pid
+  if self.attach then
+    parent.machine.root.table.internal[r:result(self.attach)] = true
+  end
+  local pidfd = self.pidfd and u32(r:data(self.pidfd))
+  child.child = children.new(parent, child, pid, pidfd)
+  if self.brief then return child end
+  self.first:wait()
+  self.first:check()
+  child.carrier = u32(self.first:data(self.carrier))
+  child.table.internal[child.carrier] = true
+  if self.closed and self.first:result(self.closed) == -child.machine.sys.C.ENOSYS then close_known(child, parent) end
+  if self.shares_table then close_at_end(parent, child.child.pidfd, child.carrier) end
+  return child
+end
+
+--- Under emulators that share no memory between processes: a copy of all, with an allocator of its own.
+local function plain_clone(parent, flags)
+  local machine = parent.machine
+  machine.plain_clone = true
+  local birth = clone.begin(parent, flags)
+  local child = birth:finish()
+  local C = machine.sys.C
+  local size = 1024 * 1024
+  local address = child:syscall("mmap", 0, size, C.PROT_READ + C.PROT_WRITE, C.MAP_PRIVATE + C.MAP_ANONYMOUS, -1, 0)
+  child.space = space.new(machine, address, size)
+  return child
+end
+
+--- p:clone(flags): a new process, cloned from this one; see clone(2). flags: what it shares (CLONE_FILES, CLONE_FS, CLONE_SIGHAND
+--- ...) and which namespaces are new (CLONE_NEWUSER ...), as a number or "CLONE_NEWUSER|CLONE_NEWNS"; memory is always shared,
+--- and a pidfd always made. It does nothing until it is told to, and lives as long as this one does.
+---@param flags? string|integer
+---@return afar.Process
+process.define("clone", function(self, flags)
+  if self.machine.plain_clone then return plain_clone(self, flags) end
+  local birth = clone.begin(self, flags)
+  local ok, child = pcall(birth.finish, birth)
+  if ok then return child end
+  local refused = errors.is(child, "EINVAL") and not self.machine.can_share
+  if refused and self.machine.sys:const(flags or 0, "CLONE_", "clone") == 0 then return plain_clone(self, flags) end
+  error(child, 0)
+end)
+
+--- p:fork(): a new process with a table of its own, a copy of this one's, and a working directory and umask of its own.
+process.define("fork", function(self) return self:clone() end)
+
+--- p:inherit(fd): the handle to what this process's table has had, since it was copied, at the number of `fd`, which is a handle of its
+--- parent's table.
+process.define("inherit", function(self, fd) return self.table:inherit(self, fd) end)
+
+return clone

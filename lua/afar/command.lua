@@ -1,0 +1,110 @@
+--- What is to be executed: { "program", "argument", ..., env = {...}, stdin = ..., cwd = ... }; and its arrays in memory.
+
+local ffi = require "ffi"
+local errors = require "afar.error"
+local nearest = require "afar.nearest"
+
+local command = {}
+
+local DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+local OPTIONS = {
+  env = true, clean_env = true, stdin = true, stdout = true, stderr = true, cwd = true, argv0 = true, check = true, timeout = true,
+  ignore = true, keep = true, umask = true,
+}
+
+--- Checks what the script gave, so that a mistake is told before anything was done.
+---@param p afar.Process
+---@param call string
+---@param spec table
+function command.check(p, call, spec)
+  local function bad(message) error(errors.new(p, call, nil, message), 0) end
+  if type(spec) == "string" then bad(('a table was expected: %s{ "%s" }'):format(call, spec)) end
+  if type(spec) ~= "table" then bad(("a table was expected, not %s"):format(type(spec))) end
+  if #spec == 0 then bad "the program's name is missing" end
+  for i = 1, #spec do
+    local t = type(spec[i])
+    if t == "number" then
+      spec[i] = ("%.14g"):format(spec[i])
+    elseif t ~= "string" then
+      bad(("argument %d is a %s, not a string"):format(i, t))
+    elseif spec[i]:find("\0", 1, true) then
+      bad(("argument %d has a NUL byte in it"):format(i))
+    end
+  end
+  for key in pairs(spec) do
+    if type(key) == "string" and not OPTIONS[key] then
+      local near = nearest(key, OPTIONS)
+      bad(("there is no option %q%s"):format(key, near and (" (did you mean %q?)"):format(near) or ""))
+    end
+  end
+end
+
+--- The environment of what is executed: the process's own, changed by spec.env (false takes a variable away); or only spec.env's.
+local function environ(p, spec)
+  local all, list = {}, {}
+  if not spec.clean_env then
+    for name, value in pairs(p.environ) do all[name] = value end
+  end
+  for name, value in pairs(spec.env or {}) do all[name] = value end
+  for name, value in pairs(all) do
+    if value then list[#list + 1] = name .. "=" .. tostring(value) end
+  end
+  table.sort(list)
+  return list
+end
+
+--- A NULL-terminated array of strings at `address`, as bytes: the pointers, then the strings.
+local function array(address, strings)
+  local pointers = ffi.new("uint64_t[?]", #strings + 1)
+  local at = address + 8 * (#strings + 1)
+  for i, text in ipairs(strings) do
+    pointers[i - 1] = at
+    at = at + #text + 1
+  end
+  return ffi.string(pointers, 8 * (#strings + 1)) .. table.concat(strings, "\0") .. (#strings > 0 and "\0" or "")
+end
+
+local function array_size(strings)
+  local size = 8 * (#strings + 1)
+  for _, text in ipairs(strings) do size = size + #text + 1 end
+  return size
+end
+
+--- Puts a NULL-terminated array of strings into the chain's memory; returns its address.
+function command.store_array(r, strings)
+  local address = r:scratch(array_size(strings))
+  r:store(address, array(address, strings))
+  return address
+end
+
+--- The environment's array. It is the same for nearly all that a process executes: kept in its memory from one to the next.
+function command.store_environ(r, p, spec)
+  local list = environ(p, spec)
+  local text = table.concat(list, "\0")
+  local cached = p.space.environ
+  if cached and cached.text == text then return cached.address end
+  local address = p.space:alloc(p, array_size(list))
+  r:store(address, array(address, list))
+  if p.task:state() == "open" and r.process.space == p.space then
+    -- The old one may still be read by an exec under way: it is freed with the next change but one.
+    if cached and cached.old then p.space:free(cached.old.address, cached.old.size) end
+    p.space.environ = { text = text, address = address, size = array_size(list), old = cached }
+    if cached then cached.old = nil end
+  end
+  return address
+end
+
+--- The paths at which a program's name may be found, in order; see execvp(3).
+function command.candidates(p, spec)
+  local name = spec[1]
+  if name:find("/", 1, true) then return { name } end
+  local path = spec.env and spec.env.PATH or p.environ.PATH or DEFAULT_PATH
+  local list = {}
+  for dir in (path .. ":"):gmatch "([^:]*):" do
+    list[#list + 1] = (dir == "" and "." or dir) .. "/" .. name
+  end
+  return list
+end
+
+return command

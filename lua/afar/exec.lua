@@ -1,0 +1,161 @@
+--- exec: a process becomes another program. One chain sets up what the program shall have, and tries each place where it may be.
+
+local command = require "afar.command"
+local chain = require "afar.chain"
+local errors = require "afar.error"
+local fds = require "afar.fd"
+local process = require "afar.process"
+local sched = require "afar.sched"
+
+local exec = {}
+
+local RLIMIT_NOFILE = 7
+local SIG_SETMASK, SIGPIPE = 2, 13
+local STREAMS = { "stdin", "stdout", "stderr" }
+
+--- Every fd that shall become 0, 1 or 2 is first copied out of their way; then each copy is put in its place.
+local function record_fds(r, p, spec)
+  local C = p.machine.sys.C
+  local from = {}
+  for target, name in ipairs(STREAMS) do
+    local source = spec[name]
+    if source == "null" then
+      from[target] = r:call("openat", nil, C.AT_FDCWD, r:string "/dev/null", target == 1 and C.O_RDONLY or C.O_WRONLY, 0)
+    elseif source == "stdout" and target == 3 then
+      from[target] = from[2] or 1
+    elseif source ~= nil then
+      from[target] = type(source) == "table" and source.load and chain.load32(source.load) or fds.near(source, p, name)
+    end
+  end
+  local moved = {}
+  for target, source in pairs(from) do
+    moved[target] = r:call("fcntl", nil, source, C.F_DUPFD_CLOEXEC, 10)
+  end
+  for target, copy in pairs(moved) do
+    r:call("dup3", nil, copy, target - 1, 0)
+  end
+  for _, fd in ipairs(spec.keep or {}) do
+    r:call("fcntl", nil, fds.near(fd, p, "keep"), C.F_SETFD, 0)
+  end
+end
+
+local function record_signals(r, p, spec)
+  local C = p.machine.sys.C
+  r:call("rt_sigprocmask", nil, SIG_SETMASK, r:bytes(p.machine.hello.sigmask), 0, 8)
+  local default = r:bytes(("\0"):rep(32))
+  r:call("rt_sigaction", nil, SIGPIPE, default, 0, 8)
+  local ignore
+  for _, name in ipairs(spec.ignore or {}) do
+    ignore = ignore or r:bytes("\1" .. ("\0"):rep(31))
+    r:call("rt_sigaction", nil, C[name] or error("no signal " .. name, 0), ignore, 0, 8)
+  end
+end
+
+--- When no program could be executed: as the stub needs it again.
+local function record_restore(r, last, setup)
+  local failed = { if_ok = setup, if_failed = last, may_fail = true }
+  local ignore = r:bytes("\1" .. ("\0"):rep(31))
+  r:call("rt_sigaction", failed, SIGPIPE, ignore, 0, 8)
+end
+
+local function record_places(r, p, spec, setup)
+  local argv = {}
+  for i, argument in ipairs(spec) do argv[i] = argument end
+  argv[1] = spec.argv0 or argv[1]
+  local argv_at, envp_at = command.store_array(r, argv), command.store_environ(r, p, spec)
+  local tried, last = {}, nil
+  for _, path in ipairs(command.candidates(p, spec)) do
+    last = r:call("execve", { flush = true, if_ok = setup, if_failed = last, may_fail = true, aside = true }, r:string(path), argv_at, envp_at)
+    tried[#tried + 1] = last
+  end
+  record_restore(r, last, setup)
+  return tried
+end
+
+--- Records and queues an exec; `finish` waits for it.
+function exec.begin(p, spec)
+  local r = chain.record(p)
+  local C = p.machine.sys.C
+  r.args = { n = 1, table.concat(spec, " ") }
+  r.spec = spec
+  record_fds(r, p, spec)
+  if spec.cwd then r:call("chdir", nil, r:string(spec.cwd)) end
+  if spec.umask then r:call("umask", nil, p.machine.sys:const(spec.umask, "S_", "umask")) end
+  r:call("prlimit64", { may_fail = true }, 0, RLIMIT_NOFILE, r:bytes(p.machine.hello.nofile), 0)
+  record_signals(r, p, spec)
+  local setup = r:value(0)
+  r.tried = record_places(r, p, spec, setup)
+  r.C = C
+  return r:submit()
+end
+
+--- Which of several failures says most: that it may not be executed, rather than that it isn't there.
+local function worst(r)
+  local best
+  for _, ref in ipairs(r.tried) do
+    local result = r:result(ref)
+    local missing = result == -r.C.ENOENT or result == -r.C.ENOTDIR or result == -r.C.ECANCELED
+    if result < 0 and (not best or not missing) then best = -result end
+    if result < 0 and not missing then break end
+  end
+  return best
+end
+
+--- Raises when it failed; else the process is gone, and its child is what runs now.
+function exec.finish(p, r)
+  local fate = r:wait()
+  if fate == "eof" then
+    process.gone(p)
+    return
+  end
+  if fate then r:check() end
+  r:check()
+  local errno = worst(r)
+  local err = errors.errno(p, "execve", { n = 1, table.concat(r.spec, " ") }, errno)
+  if err.name == "ENOENT" then
+    if r.spec.cwd or r.spec[1]:find("/", 1, true) then
+      err.hint = "is the program there, and its interpreter?"
+    else
+      err.hint = ("no %q in PATH, which is %s"):format(r.spec[1], p.environ.PATH or "not set")
+    end
+  end
+  error(err, 0)
+end
+
+local function refuse_root(p, spec)
+  if not p.is_root then return end
+  error(errors.new(p, "exec", { n = 1, table.concat(spec, " ") }, "a root must stay what it is", { hint = "p:fork():exec{...}" }), 0)
+end
+
+--- A table shared with the parent is given up first: only then does the carrier's end tell that the exec was done.
+local function unshare_table(p)
+  local parent = p.parent
+  if parent == nil or p.table ~= parent.table then return end
+  local carrier = p.carrier
+  p:syscall("unshare", p.machine.sys.C.CLONE_FILES)
+  process.gone(p)
+  p.table = require("afar.fdtable").copy(p.table, "a copy of " .. tostring(p.table))
+  p.table.processes[p] = true
+  local r = chain.record(parent)
+  r:call("close", { may_fail = true }, carrier)
+  r:run()
+end
+
+--- p:exec{ "program", "argument", ... }: the process becomes that program; see execve(2). It is looked for in PATH unless its name has a
+--- slash. Options: env = { NAME = "value", OTHER = false }, added to the process's environment (clean_env = true: instead of it);
+--- stdin, stdout, stderr = an fd, "null", or (stderr) "stdout"; cwd = a directory; argv0; keep = { fds } that it inherits under their numbers;
+--- ignore = { "SIGINT" ... }. All other fds are closed. Returns its child, to wait for and to kill; this object is used up.
+---@param spec table
+---@return afar.Child
+process.define("exec", function(self, spec)
+  command.check(self, "exec", spec)
+  refuse_root(self, spec)
+  sched.check()
+  unshare_table(self)
+  local r = exec.begin(self, spec)
+  exec.finish(self, r)
+  self.child.argv = spec
+  return self.child
+end)
+
+return exec

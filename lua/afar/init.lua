@@ -1,0 +1,50 @@
+--- afar: any Linux system call, in any process under our control, on this machine or on another. This file is the table of contents.
+
+local chain = require "afar.chain"
+local errors = require "afar.error"
+local fds = require "afar.fd"
+local here = require "afar.here"
+local machine = require "afar.machine"
+local nursery = require "afar.nursery"
+local pointer = require "afar.pointer"
+local process = require "afar.process"
+local sched = require "afar.sched"
+local version = require "afar.version"
+
+-- What a process can do, module by module.
+require "afar.io" --      read and write through fds
+require "afar.files" --   the calls on files
+require "afar.clone" --   clone, fork
+require "afar.child" --   exit, wait
+require "afar.exec" --    exec
+require "afar.run" --     run
+for _, name in ipairs {} do
+  require(name)
+end
+
+process.define("malloc", pointer.malloc)
+process.define("ptr", pointer.ptr)
+process.install_chains(fds.recorded)
+
+---@class afar
+---@field here afar.Process  the root of this machine
+local afar = {
+  _VERSION = version,
+  nursery = nursery.nursery,
+  timeout = nursery.timeout,
+  try = nursery.try,
+  is_cancelled = nursery.is_cancelled,
+  sleep = sched.sleep,
+  is_error = errors.is,
+  machines = machine.all,
+  set_pings = machine.set_pings,
+  load32 = chain.load32,
+  load64 = chain.load64,
+}
+
+return setmetatable(afar, {
+  __index = function(_, name)
+    if name == "here" then return here.root() end
+    error(("afar has no %q"):format(tostring(name)), 2)
+  end,
+})

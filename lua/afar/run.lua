@@ -1,0 +1,263 @@
+--- p:run{ ... }: a program is run to its end, and what it wrote is collected.
+
+local chain = require "afar.chain"
+local clone = require "afar.clone"
+local command = require "afar.command"
+local errors = require "afar.error"
+local exec = require "afar.exec"
+local fds = require "afar.fd"
+local hello = require "afar.hello"
+local nursery = require "afar.nursery"
+local process = require "afar.process"
+local sched = require "afar.sched"
+
+local run = {}
+
+---@class afar.Result
+---@field status afar.Status
+---@field stdout string  what it wrote there ("" when that was sent elsewhere)
+---@field stderr string
+local Result = { __name = "result of a run" }
+Result.__index = Result
+
+function Result:__tostring() return tostring(self.status) end
+
+-- ---- the pipes ----
+-- Each is two numbers in the parent's memory, at `at`: pipe2(2) puts them there, so that all can be recorded before it is known which.
+-- They are the run's until drop(): parent and child both read them there.
+
+local function record_pipe(r, parent, ours)
+  local C = parent.machine.sys.C
+  local pipe = { at = parent.space:alloc(parent, 8), space = parent.space, ours = ours, theirs = 1 - ours }
+  pipe.made = r:call("pipe2", nil, pipe.at, C.O_CLOEXEC)
+  r:call("fcntl", nil, chain.load32(pipe.at + 4 * ours), C.F_SETFL, C.O_NONBLOCK)
+  return pipe
+end
+
+--- Our end as a channel of the root's, or (any other process) as an fd of its own.
+local function take_end(r, parent, pipe)
+  if not parent.is_root then
+    pipe.numbers = r:fetch(pipe.at, 8, { if_ok = pipe.made, aside = true })
+    return
+  end
+  local flag = pipe.ours == 0 and hello.ATTACH_READ or hello.ATTACH_WRITE
+  pipe.channel = parent.machine.stream:channel(hello.WINDOW, hello.WINDOW)
+  pipe.attach = r:attach(pipe.channel:number(), chain.load32(pipe.at + 4 * pipe.ours), flag, hello.WINDOW, hello.WINDOW)
+end
+
+local function number_at(bytes, index)
+  local a, b, c, d = bytes:byte(4 * index + 1, 4 * index + 4)
+  return a + b * 256 + c * 65536 + d * 16777216
+end
+
+local function adopt(r, parent, pipe)
+  if pipe.attach then
+    parent.machine.root.table.internal[r:result(pipe.attach)] = true
+  else
+    pipe.fd = fds.new(parent, number_at(r:data(pipe.numbers), pipe.ours), "pipe")
+  end
+end
+
+-- ---- moving the bytes ----
+
+local function read_channel(channel)
+  local parts = {}
+  while true do
+    local data = channel:read()
+    if data then
+      parts[#parts + 1] = data
+    elseif data == false then
+      channel:close()
+      return table.concat(parts)
+    else
+      sched.wait(channel:wait_read(), function()
+        channel:forget()
+        return true
+      end)
+    end
+  end
+end
+
+local function read_fd(fd)
+  local parts = {}
+  while true do
+    local data = fd:read(65536)
+    if data == "" then break end
+    parts[#parts + 1] = data
+  end
+  fd:close()
+  return table.concat(parts)
+end
+
+local function write_channel(channel, data)
+  local at = 0
+  while at < #data do
+    local count = channel:write(data, at)
+    if not count then break end -- the program has closed its stdin: that is its right
+    at = at + count
+    if count == 0 then
+      sched.wait(channel:wait_write(), function()
+        channel:forget()
+        return true
+      end)
+    end
+  end
+  channel:eof()
+  channel:close()
+end
+
+local function write_fd(fd, data)
+  local ok, err = nursery.try(fd.write, fd, data)
+  fd:close()
+  if not ok and not errors.is(err, "EPIPE") then error(err, 0) end
+end
+
+local function read_end(pipe) return pipe.channel and read_channel(pipe.channel) or not pipe.channel and read_fd(pipe.fd) end
+
+local function write_end(pipe, data)
+  if pipe.channel then return write_channel(pipe.channel, data) end
+  return write_fd(pipe.fd, data)
+end
+
+-- ---- run ----
+
+local function is_text(value) return type(value) == "string" and value ~= "null" and value ~= "stdout" end
+
+--- Which pipes are needed; records them.
+local function record_pipes(r, parent, spec)
+  local pipes = {}
+  if is_text(spec.stdin) then pipes.stdin = record_pipe(r, parent, 1) end
+  if spec.stdout == nil then pipes.stdout = record_pipe(r, parent, 0) end
+  if spec.stderr == nil then pipes.stderr = record_pipe(r, parent, 0) end
+  return pipes
+end
+
+--- What the child execs: its own ends of the pipes, found in memory.
+local function spec_of_child(spec, pipes)
+  local own = {}
+  for key, value in pairs(spec) do own[key] = value end
+  for _, name in ipairs { "stdin", "stdout", "stderr" } do
+    if pipes[name] then
+      own[name] = { load = pipes[name].at + 4 * pipes[name].theirs }
+    elseif type(spec[name]) == "table" then
+      own[name] = spec[name].number
+    end
+  end
+  if not is_text(spec.stdin) and spec.stdin == nil then own.stdin = "null" end
+  return own
+end
+
+--- After the clone: the parent gives up the program's ends, and takes its own.
+local function record_after(birth, pipes)
+  local r = chain.record(birth.parent)
+  for _, pipe in pairs(pipes) do
+    r:call("close", { always = true, may_fail = true }, chain.load32(pipe.at + 4 * pipe.theirs))
+    r.last = nil
+    take_end(r, birth.parent, pipe)
+    r.last = nil
+  end
+  if r.count > 0 then r:submit() end
+  return r
+end
+
+local function drop(pipes)
+  for _, pipe in pairs(pipes) do
+    pipe.space:free(pipe.at, 8)
+    if pipe.channel then pipe.channel:close() end
+    if pipe.fd then pipe.fd:close() end
+  end
+end
+
+local function collect(child, spec, pipes)
+  local result = { stdout = "", stderr = "" }
+  nursery.nursery(function(n)
+    n:defer(drop, pipes)
+    if pipes.stdin then n:spawn(write_end, pipes.stdin, spec.stdin) end
+    for _, name in ipairs { "stdout", "stderr" } do
+      if pipes[name] then
+        n:spawn(function() result[name] = read_end(pipes[name]) end)
+      end
+    end
+    result.status = child:wait()
+  end)
+  return setmetatable(result, Result)
+end
+
+--- When the run is cut short its program is ended: asked, then forced.
+local function stop(child)
+  if child.status then return end
+  child:kill "SIGTERM"
+  local ended = pcall(nursery.timeout, 2, child.wait, child)
+  if not ended then
+    child:kill "SIGKILL"
+    child:wait()
+  end
+end
+
+--- Starts it: the clone, the exec and the pipes leave in one go.
+local function start(parent, spec)
+  local pipes
+  local birth = clone.begin(parent, 0, function(r) pipes = record_pipes(r, parent, spec) end, true)
+  local child = birth.child
+  local queued, exec_chain = pcall(exec.begin, child, spec_of_child(spec, pipes))
+  local after = record_after(birth, pipes)
+  birth:finish()
+  if after.count > 0 then
+    after:wait()
+    after:check()
+    for _, pipe in pairs(pipes) do adopt(after, parent, pipe) end
+  end
+  local ok, err = queued, exec_chain
+  if queued then ok, err = pcall(exec.finish, child, exec_chain) end
+  if ok then
+    child.child.argv = spec
+    return child.child, pipes
+  end
+  drop(pipes)
+  pcall(child.exit, child, 127)
+  error(err, 0)
+end
+
+local function last_lines(text)
+  text = text:gsub("%s+$", "")
+  return #text > 500 and "..." .. text:sub(-500) or text
+end
+
+local function raise(parent, spec, result)
+  local said = last_lines(result.stderr)
+  local err = errors.new(
+    parent, "run", { n = 1, table.concat(spec, " ") }, tostring(result.status) .. (said ~= "" and "; it said: " .. said or ""),
+    { name = "status", status = result.status, stdout = result.stdout, stderr = result.stderr }
+  )
+  error(err, 0)
+end
+
+local function run_to_end(self, spec)
+  local child, pipes = start(self, spec)
+  local ok, result = pcall(collect, child, spec, pipes)
+  if ok then return result end
+  stop(child)
+  error(result, 0)
+end
+
+--- p:run{ "program", "argument", ... }: runs it in a fork of the process, to its end. Options as of p:exec, and: stdin = a string that it reads
+--- (default: nothing); stdout, stderr = an fd or "null" instead of being collected; check = false: a failure raises nothing; timeout = seconds, then it is ended.
+--- Raises an error with .status, .stdout and .stderr when it ends with anything but exit code 0.
+---@param spec table
+---@return afar.Result
+process.define("run", function(self, spec)
+  command.check(self, "run", spec)
+  sched.check()
+  local result
+  if spec.timeout then
+    result = nursery.timeout(spec.timeout, run_to_end, self, spec)
+  else
+    result = run_to_end(self, spec)
+  end
+  if spec.check ~= false and not result.status.ok then raise(self, spec, result) end
+  return result
+end)
+
+run.read_channel, run.write_channel = read_channel, write_channel
+
+return run
