@@ -27,15 +27,13 @@ static int64_t perform_other(uint8_t op, const uint64_t args[6]) {
 static const struct server_kind kind = {send_replies, flush, perform_other};
 
 /* Leaves the low numbers to the script. */
-static int move_carrier(struct afar_start *start) {
-  int fd = start->fd[1];
+static int move_up(int fd) {
   if (fd >= AFAR_FD_CHILD)
     return fd;
   int64_t moved = sys_fcntl(fd, F_DUPFD_CLOEXEC, AFAR_FD_CHILD);
   if (moved < 0)
     sys_exit(1);
   sys_close(fd);
-  start->fd[1] = (int32_t)moved;
   return (int)moved;
 }
 
@@ -62,7 +60,7 @@ void child_turn(struct server *server) {
 void child_init(struct afar_start *start) {
   struct server *server = &((struct child *)start)->server;
   server_init(server, &kind);
-  server->carrier = move_carrier(start);
+  server->carrier = start->carrier = move_up(start->fd[1]);
 }
 
 void afar_child(struct afar_start *start) {

@@ -147,9 +147,8 @@ struct afar_start {
   int32_t ppid;   /* what getppid must answer once the death signal is armed; 0: don't check */
   uint64_t cmsg_length;
   int32_t cmsg_level, cmsg_type;
-  int32_t fd[2]; /* socketpair: [0] the root's end, [1] the child's */
-  int32_t
-      carrier; /* the child stores here the number that it moved its end to; not in fd[1], which the parent closes */
+  int32_t fd[2];   /* socketpair: [0] the root's end, [1] the child's */
+  int32_t carrier; /* where the child has moved its end to; not in fd[1], which the parent closes */
   int32_t reserved;
 };
 
