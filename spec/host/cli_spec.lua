@@ -36,7 +36,7 @@ describe("the command", function()
   local function sh(command, input)
     write("input", input or "")
     local status = shell(
-      ("cd %s; AFAR=%s; export AFAR; { %s; } <input >out 2>err; echo $?"):format(dir, program, command)
+      ("unset AFAR_LUA; cd %s; AFAR=%s; export AFAR; { %s; } <input >out 2>err; echo $?"):format(dir, program, command)
     )
     return { out = read(dir .. "/out"), err = read(dir .. "/err"), status = tonumber(status) }
   end
