@@ -30,7 +30,8 @@ PACKAGES := $(BUILD_PACKAGES) $(CHECK_PACKAGES)
 STUB_CFLAGS := -std=c11 -Os -Wall -Wextra -Werror -ffreestanding -fno-builtin -fno-stack-protector -fno-pic -fno-pie \
   -fno-asynchronous-unwind-tables -fno-unwind-tables -fomit-frame-pointer -ffunction-sections
 STUB_CFLAGS_aarch64 := -mno-outline-atomics
-STUB_LDFLAGS := -static -nostdlib -nostartfiles -no-pie -Wl,--build-id=none -Wl,-z,norelro -Wl,--gc-sections
+STUB_LDFLAGS := -static -nostdlib -nostartfiles -no-pie -Wl,--build-id=none -Wl,-z,norelro -Wl,-z,noseparate-code \
+  -Wl,--gc-sections
 STUB_MAX := 24576
 
 tool = $(if $(filter $(MACHINE),$1),,$1-linux-gnu-)
