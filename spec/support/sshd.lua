@@ -39,7 +39,7 @@ end
 ---@param command string
 ---@return string text, integer status
 function Sshd:output(command)
-  local text = output(("CONFIG=%s; export CONFIG; (%s) 2>&1 </dev/null; echo; echo $?"):format(self.config, command))
+  local text = output(("CONFIG=%s; export CONFIG; (%s) 2>&1 </dev/null; status=$?; echo; echo $status"):format(self.config, command))
   local shown, status = text:match "^(.-)\n?\n(%d+)$"
   return shown, tonumber(status)
 end
