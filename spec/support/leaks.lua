@@ -1,4 +1,5 @@
---- Proves that something left nothing behind: no fd of ours, no process that we or a test sshd started, no file of a bootstrap.
+--- Proves that something left nothing behind: no fd of ours or in this machine's root, no process that we or a test sshd
+--- started, no file of a bootstrap.
 ---
 ---   local before = leaks.snapshot()
 ---   ...
@@ -81,7 +82,10 @@ end
 local function our_processes()
   local all, ours = all_processes(), {}
   for pid, process in pairs(all) do
-    if pid ~= own_pid and is_ours(process, all) then ours[process.key] = process end
+    if pid ~= own_pid and is_ours(process, all) then
+      process.fds = #names("/proc/" .. pid .. "/fd")
+      ours[process.key] = process
+    end
   end
   return ours
 end
@@ -132,6 +136,10 @@ local function compare(before)
     for key, value in pairs(now[kind]) do
       if not before[kind][key] then left[#left + 1] = value == true and key or value.label end
     end
+  end
+  for key, process in pairs(now.processes) do
+    local more = process.fds - (before.processes[key] or process).fds
+    if more > 0 then left[#left + 1] = ("%s has %d more fds"):format(process.label, more) end
   end
   table.sort(left)
   return left
