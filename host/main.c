@@ -2,15 +2,30 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "bindings.h"
 #include "embedded.h"
 #include "signals.h"
 
+/* leave(status, close): ends the program; with `close` all objects are finalized first. */
+static int l_leave(lua_State *L) {
+  int status = luaL_checkint(L, 1);
+  if (lua_toboolean(L, 2))
+    lua_close(L);
+  exit(status);
+}
+
+static int luaopen_afar_leave(lua_State *L) {
+  lua_pushcfunction(L, l_leave);
+  return 1;
+}
+
 static const struct afar_binding host_bindings[] = {
     {"afar.embedded", luaopen_afar_embedded},
     {"afar.stubs", luaopen_afar_stubs},
     {"afar.signals", luaopen_afar_signals},
+    {"afar.leave", luaopen_afar_leave},
     {NULL, NULL},
 };
 

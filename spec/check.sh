@@ -42,7 +42,10 @@ part() {
 
 specs() {
   AFAR=build/afar part "specs" build/afar spec/run.lua "$@"
-  ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1} AFAR=build/asan/afar part "specs with sanitizers" build/asan/afar spec/run.lua "$@"
+  # What only Lua objects hold is no leak: they are finalized before the leaks are counted.
+  close='local exit = os.exit; os.exit = function(status) exit(status, true) end'
+  ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1} AFAR=build/asan/afar \
+    part "specs with sanitizers" build/asan/afar -e "$close" spec/run.lua "$@"
 }
 
 if [ $# -gt 0 ]; then

@@ -1,8 +1,10 @@
 --- What is to be done before the program ends, however the script ends: connections are closed, far output is brought.
 
+local leave = require "afar.leave"
 local nursery = require "afar.nursery"
 local report = require "afar.report"
 local sched = require "afar.sched"
+local signals = require "afar.signals"
 
 local exit = {}
 
@@ -34,12 +36,14 @@ function exit.run()
   if cancelled then error(cancelled, 0) end
 end
 
-local leave = os.exit
-
---- os.exit, which does that too where it can wait.
-local function leave_cleanly(...)
+--- os.exit, which does that too where it can wait. `close` as in Lua 5.2: whether all objects are finalized first.
+---@param status? boolean|integer
+---@param close? boolean
+local function leave_cleanly(status, close)
   if sched.current() and coroutine.isyieldable() then pcall(exit.run) end
-  leave(...)
+  signals.disarm()
+  if type(status) ~= "number" then status = status == false and 1 or 0 end
+  leave(status, close)
 end
 
 --- Replaces os.exit.

@@ -137,6 +137,13 @@ describe("the command", function()
       end
     end)
 
+    it("finalizes all objects where os.exit is told to", function()
+      local code = "local p = newproxy(true) getmetatable(p).__gc = function() io.write 'finalized' end "
+      gives("finalized", afar("-e", code .. "os.exit(0, true)"))
+      gives("finalized", afar("-e", code))
+      gives("", afar("-e", code .. "os.exit(0)"))
+    end)
+
     it("calls what exit.add was given, last first, which may wait", function()
       local hooks = [[
         local exit, sched = require "afar.exit", require "afar.sched"
