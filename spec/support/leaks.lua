@@ -147,13 +147,14 @@ end
 
 --- What there is now and wasn't then: a list of descriptions, empty when all is well. Waits for what is just ending.
 ---@param before table
+---@param patience? number  seconds
 ---@return string[]
-function leaks.check(before)
+function leaks.check(before, patience)
   local start = system.monotime()
   while true do
     pause(0)
     local left = compare(before)
-    if #left == 0 or system.monotime() - start > PATIENCE then return left end
+    if #left == 0 or system.monotime() - start > (patience or PATIENCE) then return left end
     pause(0.02)
   end
 end

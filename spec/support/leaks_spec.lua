@@ -1,0 +1,44 @@
+-- That what is left behind is found, and what has ended is not.
+
+local leaks = require "spec.support.leaks"
+
+describe("looking for what was left behind", function()
+  local before
+
+  before_each(function() before = leaks.snapshot() end)
+
+  local function found(pattern)
+    local left = leaks.check(before, 0.2)
+    assert.equal(1, #left, table.concat(left, ", "))
+    assert.matches(pattern, left[1])
+  end
+
+  it("finds nothing where there is nothing", function() assert.same({}, leaks.check(before)) end)
+
+  it("finds an fd", function()
+    local file = io.open "/dev/null"
+    found "^fd %d+ %(/dev/null%)$"
+    file:close()
+    assert.same({}, leaks.check(before))
+  end)
+
+  it("finds a file of a bootstrap", function()
+    io.open("/tmp/.afar-spec", "w"):close()
+    found "^file /tmp/.afar%-spec$"
+    os.remove "/tmp/.afar-spec"
+  end)
+
+  it("finds a process that has left our family", function()
+    local pipe = io.popen "sleep 60 </dev/null >/dev/null 2>&1 & echo $!"
+    local pid = pipe:read "*l"
+    pipe:close()
+    found("^process " .. pid .. " %(sleep%)$")
+    os.execute("kill " .. pid)
+    assert.same({}, leaks.check(before))
+  end)
+
+  it("waits for what is just ending", function()
+    os.execute "sleep 0.5 </dev/null >/dev/null 2>&1 &"
+    assert.same({}, leaks.check(before))
+  end)
+end)
