@@ -94,7 +94,7 @@ build/asan/%.o: %.c Makefile | build/tools
 
 build/host/embedded.o build/asan/embedded.o: build/embedded.c
 	@mkdir -p $(@D)
-	$(CC) $(HOST_CFLAGS) -c -o $@ $<
+	$(CC) $(HOST_CFLAGS) -MMD -MP -c -o $@ $<
 
 build/afar: $(HOST_OBJECTS)
 	$(CC) $(CFLAGS) -o $@ $^ $(HOST_LIBS) $(LDFLAGS)
@@ -111,16 +111,16 @@ build/:
 
 # ---- programs of the tests ----
 
-build/relay: spec/relay/relay.c
+build/relay: spec/relay/relay.c | build/tools
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -o $@ $<
 
-build/stub_test: spec/stub/stub_test.c stub/protocol.h
-	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -Istub -o $@ $< -lpthread
+build/stub_test: spec/stub/stub_test.c $(wildcard spec/stub/*.h) stub/protocol.h | build/tools
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -Istub -o $@ $<
 
-build/stub_fuzz: spec/stub/stub_fuzz.c $(wildcard spec/stub/*.h stub/*.c stub/*.h stub/*/*.h)
+build/stub_fuzz: spec/stub/stub_fuzz.c $(wildcard spec/stub/*.h stub/*.c stub/*.h stub/*/*.h) | build/tools
 	$(CC) -std=c11 -D_GNU_SOURCE $(ASAN_FLAGS) -O2 -Wall -Wextra -Werror -DAFAR_STUB_TEST -Ispec/stub -Istub -Istub/$(MACHINE) -o $@ $< $(wildcard stub/*.c)
 
-build/host_fuzz: spec/bindings/host_fuzz.c $(wildcard bindings/*.[ch]) stub/protocol.h
+build/host_fuzz: spec/bindings/host_fuzz.c $(wildcard bindings/*.[ch]) stub/protocol.h | build/tools
 	$(CC) $(HOST_CFLAGS) $(ASAN_FLAGS) -O2 -o $@ $< $(wildcard bindings/*.c) $(HOST_LIBS)
 
 # Those whose sources are there.

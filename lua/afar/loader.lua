@@ -3,6 +3,7 @@
 
 local embedded = require "afar.embedded"
 local directory = os.getenv "AFAR_LUA"
+if directory == "" then directory = nil end
 
 local function is_ours(name) return name == "afar" or name:sub(1, 5) == "afar." end
 
@@ -20,6 +21,10 @@ local function from_directory(name)
     local chunk = load_from(directory .. "/" .. file, "@" .. file)
     if chunk then return chunk end
   end
+end
+
+if directory and not load_from(directory .. "/afar/main.lua") then
+  error(("AFAR_LUA: there is no afar/main.lua in %s"):format(directory), 0)
 end
 
 local find = directory and from_directory or embedded.load

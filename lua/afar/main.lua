@@ -181,6 +181,7 @@ return function(argv)
   sched.install()
   exit.install()
   interrupt.install()
+  _G.print = require "afar.print"
   local status = conclude(run_watched(run, options, argv))
   local exit_status = conclude(run_watched(exit.run))
   interrupt.stop()

@@ -122,6 +122,12 @@ describe("the command", function()
       assert.are.equal("afar: (command line):1: unexpected symbol near '<eof>'\n", afar("-e", "x =").err)
     end)
 
+    it("ends when nobody reads what it prints", function()
+      local result = sh "timeout -s KILL 10 $AFAR -e 'while true do print \"y\" end' | head -n 1"
+      assert.are.equal("y\n", result.out)
+      assert.truthy(result.err:find("standard output: Broken pipe", 1, true))
+    end)
+
     it("keeps what was printed before", function()
       local result = afar("-e", "io.write 'before' error 'x'")
       assert.are.equal("before", result.out)
