@@ -148,8 +148,17 @@ static int l_message(lua_State *L) {
   return 1;
 }
 
+/* rights(fd) -> the control message that carries it, as SCM_RIGHTS */
+static int l_rights(lua_State *L) {
+  struct afar_start start = {.cmsg_length = CMSG_LENGTH, .cmsg_level = SOL_SOCKET_, .cmsg_type = SCM_RIGHTS_};
+  start.fd[0] = luaL_checkint(L, 1);
+  lua_pushlstring(L, (const char *)&start.cmsg_length, CMSG_LENGTH);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
-    {"hello", l_hello}, {"start", l_start}, {"stack", l_stack}, {"message", l_message}, {NULL, NULL},
+    {"hello", l_hello},     {"start", l_start},   {"stack", l_stack},
+    {"message", l_message}, {"rights", l_rights}, {NULL, NULL},
 };
 
 static void constant(lua_State *L, const char *name, size_t value) {

@@ -79,6 +79,7 @@ end
 
 local function distance_to(self, ref)
   if not ref then return 0 end
+  if ref.recorder ~= self then error("a request of another chain can't be a condition here", 0) end
   local distance = self.count + 1 - ref.index
   if distance > BACK_MAX then error(("a condition on a request %d back; %d is the most"):format(distance, BACK_MAX), 0) end
   return distance
@@ -344,8 +345,12 @@ function Chain:record(method, target, ...)
   return Chain.placeholder(self, finish, ref), Chain.placeholder(self, second, second_ref)
 end
 
---- The argument that a placeholder stands for.
-function chain.ref_of(placeholder) return getmetatable(placeholder) == Placeholder and rawget(placeholder, "ref") or nil end
+--- What may be an argument within a chain only: a result, a number in memory, or what a placeholder stands for; else nil.
+function chain.argument(value)
+  local mt = getmetatable(value)
+  if mt == Placeholder then return rawget(value, "ref") end
+  return (mt == Ref or mt == Load) and value or nil
+end
 
 local function values(recorder, ...)
   local all = { ... }

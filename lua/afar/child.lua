@@ -79,7 +79,7 @@ local function guard(parent, state)
     c:add(0, nr.waitid, 0, 0, 0, 0, 0, P_PIDFD, state.pidfd, 0, WEXITED)
     c:add(0, nr.close, 0, 0, 0, 0, 0, state.pidfd)
     local id = parent.task:submit(c)
-    if id then sched.on(id, function() release(state) end) end
+    if id then sched.once(id, function() release(state) end) end
   end
   return sentinel
 end

@@ -1,5 +1,6 @@
 --- clone and fork: a process makes another, with a carrier of its own.
 
+local attach = require "afar.attach"
 local chain = require "afar.chain"
 local children = require "afar.child"
 local errors = require "afar.error"
@@ -131,14 +132,6 @@ local function record_other(r, parent, block, pair, shares_table)
   return sent
 end
 
---- Makes an fd of the root's that came from one of its processes a channel.
-local function attach_in_root(machine, fd, channel, flags)
-  local r = chain.record(machine.root)
-  r:attach(channel:number(), fd, flags, hello.WINDOW, hello.WINDOW)
-  machine.root.table.internal[fd] = true
-  return r
-end
-
 --- In a shared table the end of a child is not the end of its carrier: when the pidfd tells, the carrier is closed.
 local function close_at_end(parent, pidfd, carrier)
   local r = chain.record(parent)
@@ -179,7 +172,7 @@ function clone.begin(parent, flags, before, brief)
   r:submit()
   if self.fd_id then
     local root_fd = sched.wait(self.fd_id)
-    if root_fd and root_fd >= 0 then attach_in_root(machine, root_fd, channel, 7):submit() end
+    if root_fd and root_fd >= 0 then attach.in_root(machine, root_fd, channel, hello.ATTACH_READ + hello.ATTACH_WRITE + hello.ATTACH_SOCKET) end
   end
   self.child = self:make_child()
   return self

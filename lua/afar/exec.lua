@@ -24,7 +24,7 @@ local function record_fds(r, p, spec)
     elseif source == "stdout" and target == 3 then
       from[target] = from[2] or 1
     elseif source ~= nil then
-      from[target] = type(source) == "table" and source.load and chain.load32(source.load) or fds.near(source, p, name)
+      from[target] = fds.near(source, p, name)
     end
   end
   local moved = {}

@@ -75,14 +75,15 @@ local function check_handle(value, owner, call)
   end
 end
 
---- The number of `value` in the process `owner`: that of an Fd of its table, a placeholder of a chain, or a plain number.
+--- The number of `value` in the process `owner`: that of an Fd of its table, a plain number, or
+--- what stands for one within a chain.
 function fd.near(value, owner, call)
   call = call or "fd"
   if type(value) == "number" then
     if value < 0 or value % 1 ~= 0 then error(("%s: %s is no fd"):format(call, value), 0) end
     return value
   end
-  local ref = chain.ref_of(value)
+  local ref = chain.argument(value)
   if ref then return ref end
   if getmetatable(value) ~= Fd then error(("%s: an fd was expected, not %s"):format(call, type(value)), 0) end
   check_handle(value, owner, call)

@@ -23,6 +23,7 @@ function fdtable.new(name)
     internal = {},
     holds = {},
     inherited = {},
+    given = setmetatable({}, { __mode = "v" }),
     name = name,
     id = count,
   }, FdTable)
@@ -60,11 +61,15 @@ function FdTable:inherit(process, fd)
   if getmetatable(fd) ~= fds.Fd then error(("inherit: an fd was expected, not %s"):format(type(fd)), 0) end
   if fd.table == self then return fd end
   if fd.state.borrowed then return fds.borrow(process, fd.number) end
+  local given = self.given[fd.state]
+  if given and not given.state.closed then return given end
   if self.inherited[fd.number] ~= fd.state then
     error(errors.new(process, "inherit", { fd }, "it was not open in the table that this one was copied from, when that was done"), 0)
   end
+  local copy = fds.new(process, fd.number, fd.kind)
+  self.given[fd.state] = copy
   self.inherited[fd.number] = nil
-  return fds.new(process, fd.number, fd.kind)
+  return copy
 end
 
 return fdtable

@@ -1,5 +1,6 @@
 --- afar: any Linux system call, in any process under our control, on this machine or on another. This file is the table of contents.
 
+local bootstrap = require "afar.bootstrap"
 local chain = require "afar.chain"
 local errors = require "afar.error"
 local fds = require "afar.fd"
@@ -18,7 +19,7 @@ require "afar.clone" --   clone, fork
 require "afar.child" --   exit, wait
 require "afar.exec" --    exec
 require "afar.run" --     run
-for _, name in ipairs {} do
+for _, name in ipairs { "afar.bootstrap" } do
   require(name)
 end
 
@@ -38,6 +39,8 @@ local afar = {
   is_error = errors.is,
   machines = machine.all,
   set_pings = machine.set_pings,
+  MARKER = bootstrap.MARKER,
+  SCRIPT = bootstrap.SCRIPT,
   load32 = chain.load32,
   load64 = chain.load64,
 }

@@ -1,9 +1,10 @@
 --- A machine: what is common to all processes below one root, which is reached over one stream.
 
+require "afar.channel" -- the class of what stream:channel() gives
+
 local chain = require "afar.chain"
 local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
-local loop = require "afar.loop"
 local parse = require("afar.hello").hello
 local process = require "afar.process"
 local sched = require "afar.sched"
@@ -117,8 +118,7 @@ function machine.set_pings(seconds, missed) machine.ping_seconds, machine.pings_
 --- Ends the connection: all that runs there below the root ends too.
 function Machine:close()
   self.stream:close()
+  if self.finish then self.finish() end
 end
-
-machine.loop = loop
 
 return machine

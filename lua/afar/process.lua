@@ -50,7 +50,7 @@ local function raw_argument(r, self, value)
   if t == "nil" then return 0 end
   local mt = getmetatable(value)
   if mt and mt.near then return mt.near(value, self, r) end
-  return chain.ref_of(value) or value
+  return chain.argument(value) or value
 end
 
 --- Calls that never come back, or only when something else happens: what was answered before is sent first.
@@ -109,7 +109,7 @@ local function lookup(self, name)
 end
 
 local fields = {
-  task = true, parent = true, child = true, ended = true, stream = true, carrier = true, channel = true,
+  pid = true, task = true, parent = true, child = true, ended = true, stream = true, carrier = true, channel = true,
   is_root = true, name = true, exec_error = true, block = true, pidfd = true, saved_mask = true,
 }
 

@@ -9,9 +9,8 @@ local fds = require "afar.fd"
 local hello = require "afar.hello"
 local nursery = require "afar.nursery"
 local process = require "afar.process"
+local pump = require "afar.pump"
 local sched = require "afar.sched"
-
-local run = {}
 
 ---@class afar.Result
 ---@field status afar.Status
@@ -29,7 +28,7 @@ function Result:__tostring() return tostring(self.status) end
 local function record_pipe(r, parent, ours)
   local C = parent.machine.sys.C
   local pipe = { at = parent.space:alloc(parent, 8), space = parent.space, ours = ours, theirs = 1 - ours }
-  pipe.made = r:call("pipe2", nil, pipe.at, C.O_CLOEXEC)
+  r:call("pipe2", nil, pipe.at, C.O_CLOEXEC)
   r:call("fcntl", nil, chain.load32(pipe.at + 4 * ours), C.F_SETFL, C.O_NONBLOCK)
   return pipe
 end
@@ -37,7 +36,7 @@ end
 --- Our end as a channel of the root's, or (any other process) as an fd of its own.
 local function take_end(r, parent, pipe)
   if not parent.is_root then
-    pipe.numbers = r:fetch(pipe.at, 8, { if_ok = pipe.made, aside = true })
+    pipe.numbers = r:fetch(pipe.at, 8, { always = true, aside = true })
     return
   end
   local flag = pipe.ours == 0 and hello.ATTACH_READ or hello.ATTACH_WRITE
@@ -60,24 +59,6 @@ end
 
 -- ---- moving the bytes ----
 
-local function read_channel(channel)
-  local parts = {}
-  while true do
-    local data = channel:read()
-    if data then
-      parts[#parts + 1] = data
-    elseif data == false then
-      channel:close()
-      return table.concat(parts)
-    else
-      sched.wait(channel:wait_read(), function()
-        channel:forget()
-        return true
-      end)
-    end
-  end
-end
-
 local function read_fd(fd)
   local parts = {}
   while true do
@@ -90,18 +71,7 @@ local function read_fd(fd)
 end
 
 local function write_channel(channel, data)
-  local at = 0
-  while at < #data do
-    local count = channel:write(data, at)
-    if not count then break end -- the program has closed its stdin: that is its right
-    at = at + count
-    if count == 0 then
-      sched.wait(channel:wait_write(), function()
-        channel:forget()
-        return true
-      end)
-    end
-  end
+  pump.write(channel, data) -- a program that closes its stdin early is within its rights
   channel:eof()
   channel:close()
 end
@@ -112,7 +82,10 @@ local function write_fd(fd, data)
   if not ok and not errors.is(err, "EPIPE") then error(err, 0) end
 end
 
-local function read_end(pipe) return pipe.channel and read_channel(pipe.channel) or not pipe.channel and read_fd(pipe.fd) end
+local function read_end(pipe)
+  if pipe.channel then return (pump.read_all(pipe.channel)) end
+  return read_fd(pipe.fd)
+end
 
 local function write_end(pipe, data)
   if pipe.channel then return write_channel(pipe.channel, data) end
@@ -138,7 +111,7 @@ local function spec_of_child(spec, pipes)
   for key, value in pairs(spec) do own[key] = value end
   for _, name in ipairs { "stdin", "stdout", "stderr" } do
     if pipes[name] then
-      own[name] = { load = pipes[name].at + 4 * pipes[name].theirs }
+      own[name] = chain.load32(pipes[name].at + 4 * pipes[name].theirs)
     elseif type(spec[name]) == "table" then
       own[name] = spec[name].number
     end
@@ -257,7 +230,3 @@ process.define("run", function(self, spec)
   if spec.check ~= false and not result.status.ok then raise(self, spec, result) end
   return result
 end)
-
-run.read_channel, run.write_channel = read_channel, write_channel
-
-return run

@@ -9,7 +9,8 @@ local sched = {}
 local yield, resume, isyieldable = coroutine.yield, coroutine.resume, coroutine.isyieldable
 local WAIT = {} -- what a waiting routine yields, so that a script's own yields are told from it
 
-local waiters = {} -- completion id -> routine
+local waiters = {} -- completion id -> routine, or a function; false: whoever waited doesn't any more
+local early = {} -- completion id -> { result, fate }: it came before anybody waited
 local ready, ready_head, ready_tail = {}, 1, 0 -- routines to be resumed
 local timers, timer_count = {}, 0 -- binary heap by time; cancelled entries stay until they come up
 local current -- the routine that runs now
@@ -164,13 +165,18 @@ end
 
 --- Waits for a completion.
 ---@param id integer          from a function of the bindings; nil: don't wait
----@param on_cancel? fun():boolean  called when the routine is cancelled meanwhile. True: leave at once, and raise; else go on
----  waiting for the completion (which it has brought about). Without it the wait can't be cut short: the cancellation is raised at the next one that can.
+---@param on_cancel? fun():boolean|"never"  called when the routine is cancelled meanwhile. True: leave at once, and raise ("never": and the
+---  completion won't come any more); else go on waiting for the completion (which it has brought about). Without it the wait can't be cut short: the cancellation is raised at the next one that can.
 ---@return number? result, string? fate   fate is nil when it was answered; see loop.h
 function sched.wait(id, on_cancel)
   if id == nil then return end
   local routine = current
   if not routine then error("can't wait here: not inside a coroutine of the script", 2) end
+  local done = early[id]
+  if done then
+    early[id] = nil
+    return done[1], done[2]
+  end
   if on_cancel and routine.pending ~= nil then
     on_cancel()
     sched.check()
@@ -192,8 +198,9 @@ function sched.cancel(routine, err)
   local id, on_cancel = routine.wait_id, routine.on_cancel
   if not (id and on_cancel) then return end
   routine.on_cancel = nil
-  if on_cancel() then
-    waiters[id] = nil
+  local left = on_cancel()
+  if left then
+    waiters[id] = left ~= "never" and false or nil
     routine.abandoned = true
     make_ready(routine)
   end
@@ -208,7 +215,7 @@ function sched.sleep(seconds)
   local timer = sched.after(seconds, function() loop.complete(id) end)
   sched.wait(id, function()
     timer.f = nil
-    return true
+    return "never"
   end)
 end
 
@@ -225,7 +232,7 @@ function sched.wait_fd(fd, mode)
   local id, watch = loop.watch(fd, mode)
   sched.wait(id, function()
     loop.unwatch(watch)
-    return true
+    return "never"
   end)
 end
 
@@ -267,12 +274,24 @@ local function run_completions()
       waiters[id] = nil
       waiter.result, waiter.fate = result, fate
       step(waiter)
+    elseif waiter == false then
+      waiters[id] = nil
+    else
+      early[id] = { result, fate }
     end
   end
 end
 
---- Calls `f(result, fate)` from the loop at each completion of `id`; it must not wait.
-function sched.on(id, f) waiters[id] = f end
+--- Calls `f(result, fate)` from the loop at each completion of `id`; it must not wait. nil: nobody cares for it.
+function sched.on(id, f) waiters[id] = f or false end
+
+--- Calls `f` at the next completion of `id` only.
+function sched.once(id, f)
+  waiters[id] = function(...)
+    waiters[id] = nil
+    f(...)
+  end
+end
 
 --- Whether something else could run now: then nobody may spin.
 function sched.busy() return alive > 1 end

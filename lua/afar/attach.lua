@@ -1,0 +1,73 @@
+--- An fd of a process becomes a channel: the root carries what goes through it, framed, without a copy through the process.
+
+local chain = require "afar.chain"
+local errors = require "afar.error"
+local fds = require "afar.fd"
+local hello = require "afar.hello"
+local sched = require "afar.sched"
+
+local attach = {}
+
+local function flags_of(fd, mode)
+  local flags = 0
+  if mode:find "r" then flags = flags + hello.ATTACH_READ end
+  if mode:find "w" then flags = flags + hello.ATTACH_WRITE end
+  if fd.kind == "socket" then flags = flags + hello.ATTACH_SOCKET end
+  return flags
+end
+
+--- Makes the root's fd `number`, which came from one of its processes, a channel. Nobody waits for it.
+function attach.in_root(machine, number, channel, flags)
+  local r = chain.record(machine.root)
+  r:attach(channel:number(), number, flags, hello.WINDOW, hello.WINDOW)
+  machine.root.table.internal[number] = true
+  r:submit()
+  return r
+end
+
+local function from_root(p, fd, channel, flags)
+  local r = chain.record(p)
+  r.args = { n = 1, fd }
+  if fd.kind == "pipe" then r:call("fcntl", nil, fd.number, p.machine.sys.C.F_SETFL, p.machine.sys.C.O_NONBLOCK) end
+  local ref = r:attach(channel:number(), fd.number, flags, hello.WINDOW, hello.WINDOW)
+  fds.forget(fd)
+  r:run()
+  p.table.internal[r:result(ref)] = true
+end
+
+--- Any other process hands it to the root over its carrier.
+local function from_other(p, fd, channel, flags)
+  local r = chain.record(p)
+  r.args = { n = 1, fd }
+  local C = p.machine.sys.C
+  if fd.kind == "pipe" then r:call("fcntl", nil, fd.number, C.F_SETFL, C.O_NONBLOCK) end
+  local message = r:scratch(hello.MESSAGE_SIZE)
+  r:store(message, hello.message(message, r:bytes(hello.rights(fd.number))))
+  r:call("sendmsg", { flush = true }, p.carrier, message, C.MSG_NOSIGNAL)
+  r:call("close", { always = true }, fd.number)
+  local id = p.channel:expect_fd()
+  fds.forget(fd)
+  r:run()
+  local number = sched.wait(id)
+  if not number or number < 0 then error(errors.lost(p, "attach", r.args, "lost"), 0) end
+  local attached = attach.in_root(p.machine, number, channel, flags)
+  attached:wait()
+  attached:check()
+end
+
+--- Gives an fd to a channel of the process's machine. The handle is used up: the channel owns the file. A pipe's end is made non-blocking.
+---@param p afar.Process
+---@param fd afar.Fd     a socket, a pipe's end, or a regular file
+---@param mode "r"|"w"|"rw"  what is read from it goes to the host; what the host sends is written to it
+---@return userdata channel
+function attach.channel(p, fd, mode)
+  fds.near(fd, p, "attach")
+  local channel = p.machine.stream:channel(hello.WINDOW, hello.WINDOW)
+  local step = p.is_root and from_root or from_other
+  local ok, err = pcall(step, p, fd, channel, flags_of(fd, mode))
+  if ok then return channel end
+  channel:close()
+  error(err, 0)
+end
+
+return attach

@@ -1,0 +1,228 @@
+--- bootstrap: any command whose stdin and stdout reach a shell, or the stub itself, at the far end gives a root there.
+
+local attach = require "afar.attach"
+local command = require "afar.command"
+local errors = require "afar.error"
+local fds = require "afar.fd"
+local machine = require "afar.machine"
+local nursery = require "afar.nursery"
+local process = require "afar.process"
+local pump = require "afar.pump"
+local sched = require "afar.sched"
+local script = require "afar.bootstrap.script"
+local spawn = require "afar.spawn"
+local stdio = require "afar.stdio"
+local streams = require "afar.stream"
+
+local bootstrap = {
+  MARKER = "@AFAR-MARKER@", -- stands for the marker in a command that starts the stub itself
+  SCRIPT = "@AFAR-SCRIPT@", -- stands for a shell command that becomes the root, in a command that can pass one on
+}
+
+local STDERR_KEPT = 64 * 1024
+local IGNORED = { "SIGINT", "SIGQUIT", "SIGHUP" } -- Ctrl-C must not cut the way to the far side before the cleanups have run
+
+-- ---- the command ----
+
+--- The command with its words filled in; and whether the far side must be told on its stdin.
+local function fill(spec, marker)
+  local filled, tell = {}, true
+  for key, value in pairs(spec) do filled[key] = value end
+  for i, word in ipairs(spec) do
+    if word == bootstrap.MARKER then
+      filled[i], tell = marker, false
+    elseif word:find(bootstrap.SCRIPT, 1, true) then
+      local text = script.command { marker = marker, stubs = require "afar.stubs" }
+      local from, to = word:find(bootstrap.SCRIPT, 1, true)
+      filled[i], tell = word:sub(1, from - 1) .. text .. word:sub(to + 1), false
+    end
+  end
+  filled.ignore = IGNORED
+  return filled, tell
+end
+
+--- The stream to the command's stdin and stdout, and their end in `p`. On this machine the host has the other end itself.
+local function connect(p, marker)
+  if p.is_root and p.machine.local_ then
+    local mine, other = spawn.socketpair()
+    if not mine then error(errors.new(p, "bootstrap", nil, other), 0) end
+    local stream = streams.open(mine, mine, marker)
+    local number = sched.wait(p.machine.stream:send_fd(other))
+    if not number or number < 0 then error(errors.lost(p, "bootstrap", nil, "lost"), 0) end
+    return stream, fds.new(p, number, "socket")
+  end
+  local mine, other = p:socketpair()
+  return streams.over(attach.channel(p, mine, "rw"), marker), other
+end
+
+--- Starts the command: its child, the stream, and the channel of its stderr.
+local function launch(p, spec, marker)
+  local stream, theirs = connect(p, marker)
+  local err_read, err_write = p:pipe2()
+  local child = p:fork()
+  spec.stdin, spec.stdout = child:inherit(theirs), child:inherit(theirs)
+  spec.stderr = child:inherit(err_write)
+  theirs:close()
+  err_write:close()
+  local stderr = attach.channel(p, err_read, "r")
+  local ok, err = pcall(child.exec, child, spec)
+  if ok then return err, stream, stderr end
+  pcall(child.exit, child, 127)
+  stream:close()
+  stderr:close()
+  error(err, 0)
+end
+
+-- ---- what it says on stderr ----
+
+--- Keeps the last of it; once there is a machine it is shown as that machine's.
+local function listen(self)
+  return sched.start(function()
+    while true do
+      local data = pump.read(self.stderr)
+      if data == "" then break end
+      if self.machine then
+        spawn.write(2, data)
+      else
+        self.said = (self.said .. data):sub(-STDERR_KEPT)
+      end
+    end
+    self.stderr:close()
+  end)
+end
+
+--- Ends it: gently, then not.
+local function end_child(self)
+  self.stream:close()
+  local child = self.child
+  if child.status or not child.parent:is_alive() then return end
+  if not pcall(nursery.timeout, 2, child.wait, child) then
+    child:kill "SIGKILL"
+    child:wait()
+  end
+end
+
+-- ---- the conversation before there is a root ----
+
+local PROBLEMS = {
+  machine = function(details)
+    return ("the far machine's architecture is %s, for which there is no stub"):format(details), "x86_64 and aarch64 are known"
+  end,
+  noexec = function(details)
+    return ("the far machine has no place to write a program and execute it (tried:%s)"):format(details),
+      "a writable directory without noexec, or $XDG_RUNTIME_DIR set to one"
+  end,
+}
+
+local function raise_problem(self, what, details)
+  local explain = PROBLEMS[what]
+  local message, hint = ("the far side said %q"):format(what .. " " .. details), nil
+  if explain then message, hint = explain(details) end
+  error(errors.new(self.p, self.call, { self.name }, message, { name = what, hint = hint }), 0)
+end
+
+--- Answers what the far side's script asks; each of its messages once.
+local function answer(self)
+  local noise = self.stream:noise()
+  while true do
+    local kind, _, rest, what, details = script.scan(noise:sub(self.answered + 1), self.marker)
+    if kind ~= "send" and kind ~= "error" then return end
+    self.answered = self.answered + rest - 1
+    if kind == "error" then raise_problem(self, what, details) end
+    local stub = require("afar.stubs")[what]
+    if not stub then raise_problem(self, "machine", what) end
+    self.stream:raw(script.stub_lines(stub))
+  end
+end
+
+local function converse(self)
+  local stream = self.stream
+  while stream:state() == "noise" do
+    answer(self)
+    if stream:state() == "noise" then sched.wait(stream:wait_noise(), function() return true end) end
+  end
+  if stream:state() == "hello" then sched.wait(stream:wait_open(), function() return true end) end
+  return stream:state() == "open"
+end
+
+local function reason_of(status, said, stream)
+  local _, _, reason = stream:state()
+  if reason then return "the far side does not speak this version's protocol: " .. reason end
+  local last = said:gsub("%s+$", ""):match "[^\n]*$"
+  if last ~= "" then return ("no root came up: %s (%s)"):format(last, tostring(status)) end
+  return ("no root came up: the command ended with %s"):format(tostring(status))
+end
+
+--- The connection ended before there was a root: says why, with what the command said.
+local function fail(self)
+  local noise = self.stream:noise()
+  end_child(self)
+  pcall(nursery.timeout, 1, sched.join, self.listener)
+  local status = self.child.status
+  local what, message, hint
+  local _, _, reason = self.stream:state()
+  if self.explain and not reason then what, message, hint = self.explain(status and status.code, self.said, noise) end
+  if not message then message = reason_of(status, self.said, self.stream) end
+  local fields = { name = what or "bootstrap", hint = hint, status = status, stderr = self.said, noise = noise }
+  error(errors.new(self.p, self.call, { self.name }, message, fields), 0)
+end
+
+local function begin(p, call, spec, opts)
+  local marker = spawn.random(16)
+  local filled, tell = fill(spec, marker)
+  local self = {
+    p = p, call = call, name = opts.name or table.concat(spec, " "), marker = marker, said = "", answered = 0, explain = opts.explain,
+  }
+  self.child, self.stream, self.stderr = launch(p, filled, marker)
+  self.listener = listen(self)
+  if tell then self.stream:raw(script.interactive { marker = marker }) end
+  return self
+end
+
+--- Runs a command in `p` and gives the root that comes up at its far end.
+---@param p afar.Process
+---@param call string     for errors: "bootstrap", "ssh"
+---@param spec table      as of p:exec
+---@param opts { name?: string, explain?: fun(code: integer?, stderr: string, noise: string): string?, string?, string? }
+---@return afar.Process
+function bootstrap.start(p, call, spec, opts)
+  sched.check()
+  local self = begin(p, call, spec, opts)
+  local ok, up = pcall(converse, self)
+  if not ok then
+    end_child(self)
+    error(up, 0)
+  end
+  if not up then fail(self) end
+  local made = machine.new(self.stream, opts.name, { via = self.child, finish = function() end_child(self) end })
+  self.machine = made
+  stdio.lay(made)
+  return made.root
+end
+
+--- p:bootstrap{ "any", "command" }: runs the command in this process, and gives the root that comes up at its far end: stdin and stdout of
+--- the command must reach a shell there, which is told what to do. Where a word of the command is afar.SCRIPT it stands for a shell command
+--- that does it ({ "ssh", "host", afar.SCRIPT }), which saves a round trip; where one is afar.MARKER the command starts the stub itself
+--- ({ "qemu-aarch64", "stub", afar.MARKER, "0", "1" }). Options as of p:exec, and name = how errors call the machine.
+---@param spec table
+---@return afar.Process
+process.define("bootstrap", function(self, spec)
+  local name = type(spec) == "table" and spec.name or nil
+  local plain = {}
+  for key, value in pairs(type(spec) == "table" and spec or {}) do
+    if key ~= "name" then plain[key] = value end
+  end
+  command.check(self, "bootstrap", type(spec) == "table" and plain or spec)
+  return bootstrap.start(self, "bootstrap", plain, { name = name })
+end)
+
+--- root:disconnect(): ends the connection; all that runs below this root ends with it.
+process.define("disconnect", function(self)
+  local made = self.machine
+  if not self.is_root then error(errors.new(self, "disconnect", {}, "only a root can be disconnected"), 0) end
+  if made.local_ then error(errors.new(self, "disconnect", {}, "this machine's root ends with the program"), 0) end
+  stdio.drain(made)
+  made:close()
+end)
+
+return bootstrap

@@ -1,0 +1,52 @@
+--- Bytes of channels, from and to Lua.
+
+local sched = require "afar.sched"
+
+local pump = {}
+
+--- Waits for bytes of a channel; "" and the errno (0: a proper end) at its end.
+function pump.read(channel)
+  while true do
+    local data, errno = channel:read()
+    if data then return data end
+    if data == false then return "", errno end
+    sched.wait(channel:wait_read(), function()
+      channel:forget()
+      return "never"
+    end)
+  end
+end
+
+--- All bytes up to the end; closes the channel.
+---@return string bytes
+---@return integer errno 0: a proper end
+function pump.read_all(channel)
+  local parts = {}
+  while true do
+    local data, errno = pump.read(channel)
+    if data == "" then
+      channel:close()
+      return table.concat(parts), errno
+    end
+    parts[#parts + 1] = data
+  end
+end
+
+--- Writes all of it; false when the other end doesn't take any more.
+function pump.write(channel, data)
+  local at = 0
+  while at < #data do
+    local count = channel:write(data, at)
+    if not count then return false end
+    at = at + count
+    if count == 0 then
+      sched.wait(channel:wait_write(), function()
+        channel:forget()
+        return "never"
+      end)
+    end
+  end
+  return true
+end
+
+return pump
