@@ -44,8 +44,9 @@ function Nursery:spawn(f, ...)
   return routine
 end
 
---- Runs `f(...)` when the nursery ends, however it ends, after all its routines; the last deferred runs first.
-function Nursery:defer(f, ...) self.deferred[#self.deferred + 1] = { f, ... } end
+--- Runs `f(...)` when the nursery ends, however it ends, after all its routines; the last deferred runs first. It may make
+--- calls and wait: a cancellation meanwhile (Ctrl-C, a timeout) is raised only once all deferred have run.
+function Nursery:defer(f, ...) self.deferred[#self.deferred + 1] = { n = 1 + select("#", ...), f, ... } end
 
 --- Cancels all routines of the nursery, and its own function.
 ---@param why? string
@@ -70,10 +71,19 @@ local function join(self)
   end
 end
 
+--- Runs `f(...)` to its end in a routine of its own, so that no cancellation of this one cuts it short.
+local function run_shielded(f, ...)
+  local id = loop.id()
+  local routine = sched.start(f, ...)
+  routine.on_done = function() loop.complete(id) end
+  sched.wait(id)
+  return routine.ok, routine.values[1]
+end
+
 local function run_deferred(self)
   for i = #self.deferred, 1, -1 do
     local d = self.deferred[i]
-    local ok, err = pcall(unpack(d))
+    local ok, err = run_shielded(unpack(d, 1, d.n))
     if not ok then fail(self, err) end
   end
 end
