@@ -225,8 +225,8 @@ local function record_close(r, fd)
 end
 
 --- Whoever waits for the fd gets an error first: poll(2) would not tell.
-local function end_holds(self)
-  for r in pairs(self.table.holds[self.number] or {}) do
+local function end_holds(table_, number)
+  for r in pairs(table_.holds[number] or {}) do
     r:end_hold()
   end
 end
@@ -237,7 +237,7 @@ fds.define("close", function(self)
   local process_ = fds.process_of(self)
   if not process_:is_alive() then return fds.forget(self) end
   fds.forget(self)
-  end_holds(self)
+  end_holds(self.table, self.number)
   local r = chain.record(process_)
   r.args = { n = 1, self }
   r:call("close", nil, self.number)
@@ -245,6 +245,15 @@ fds.define("close", function(self)
   r:wait()
   r:check()
 end, record_close)
+
+--- p:close(number): an fd that came from a raw call, as a number; through its handle where there is one.
+process.define("close", function(self, fd)
+  local number = fds.near(fd, self, "close")
+  local handle = type(fd) == "table" and fd or self.table.handles[number]
+  if handle then return handle:close() end
+  end_holds(self.table, number)
+  self:syscall("close", number)
+end)
 
 process.define("standard", function(self, name)
   local number = ({ stdin = 0, stdout = 1, stderr = 2 })[name]
