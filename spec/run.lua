@@ -1,5 +1,6 @@
 --- Runs the specs inside afar: `build/afar spec/run.lua [PATTERN...]`. Without patterns, all of spec/**/*_spec.lua; else those
---- whose path has one of the patterns in it. A spec may make remote calls: it runs as part of the script.
+--- whose path has one of the patterns in it. A spec may make remote calls: it runs as part of the script. With VERBOSE=1 each
+--- test is named before it runs, which tells where a run hangs.
 
 package.path = "./?.lua;" .. package.path
 
