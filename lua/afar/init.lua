@@ -19,7 +19,7 @@ require "afar.clone" --   clone, fork
 require "afar.child" --   exit, wait
 require "afar.exec" --    exec
 require "afar.run" --     run
-for _, name in ipairs { "afar.bootstrap", "afar.ssh" } do
+for _, name in ipairs { "afar.content", "afar.copy", "afar.bootstrap", "afar.ssh" } do
   require(name)
 end
 
