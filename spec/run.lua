@@ -67,4 +67,4 @@ local function run(patterns)
   return report:finish()
 end
 
-os.exit(run { ... } and 0 or 1)
+os.exit(run { ... } and 0 or 1, true)
