@@ -219,10 +219,14 @@ local function free_memory(self)
   end
 end
 
+--- Says that it may block on purpose: a root has it made by another process that shares all with it.
+function Recorder:block() self.blocks = true end
+
 --- Queues the chain; it leaves at the end of this turn of the loop. Nothing was sent if it raises.
 function Recorder:submit()
   local process = self.process
-  local task = process.task
+  local task = (self.blocks and chain.blocking_process(process) or process).task
+  self.task = task
   local id
   if task and self.count > 0 then
     if self.stores then task:submit(self.stores, true) end
@@ -249,13 +253,13 @@ end
 
 --- Ends the chain's hold, if it waits in one.
 function Recorder:end_hold()
-  if self.process.task then self.process.task:cancel(self.requests) end
+  if self.task then self.task:cancel(self.requests) end
 end
 
 --- Waits for the answers. A hold is ended by cancelling; other requests are always waited for.
 ---@return string? fate  nil: answered
 function Recorder:wait()
-  local task = self.process.task
+  local task = self.task
   local on_cancel
   if self.holds then
     on_cancel = function()

@@ -45,6 +45,7 @@ end
 
 --- The pointer form: the call as it is; the part that was filled, and the rest.
 local function read_pointer(r, call, fd, ptr, ...)
+  r:block()
   local ref = r:call(call, { flush = true }, fds.near(fd, r.process, call), ptr:near(r.process, r), ptr.size, ...)
   return function(r_) return pointer.parts(ptr, r_:result(ref)) end, ref
 end
@@ -121,6 +122,7 @@ fds.define_recorded("pread", record_pread)
 -- ---- writing ----
 
 local function write_pointer(r, call, fd, ptr, ...)
+  r:block()
   local ref = r:call(call, { flush = true }, fds.near(fd, r.process, call), ptr:near(r.process, r), ptr.size, ...)
   return function(r_) return pointer.parts(ptr, r_:result(ref)) end, ref
 end

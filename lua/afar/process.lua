@@ -4,6 +4,7 @@
 local chain = require "afar.chain"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
+local sibling = require "afar.sibling"
 
 ---@class afar.Process
 ---@field machine afar.Machine
@@ -65,6 +66,22 @@ do
   may_block[name] = true
 end
 
+--- What changes the process itself, or ends it, is never made by another in its place.
+local stays = { execve = true, execveat = true, exit = true, exit_group = true, wait4 = true, waitid = true }
+
+--- The kernel disarms the parent-death signal when credentials change: it is armed again at once.
+local credentials = {}
+for name in ("setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid capset"):gmatch "%S+" do
+  credentials[name] = true
+end
+
+local PR_SET_PDEATHSIG, SIGKILL = 1, 9
+
+local function rearm(r, changed)
+  if r.process.child == nil then return end
+  r:call("prctl", { if_ok = changed, aside = true, may_fail = true }, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+end
+
 local function record_syscall(r, self, name, ...)
   local nr, shown = name, name
   if type(name) == "string" then
@@ -88,13 +105,21 @@ local function record_syscall(r, self, name, ...)
   for i = 1, select("#", ...) do
     a[i] = raw_argument(r, self, a[i])
   end
+  if self.is_root then sibling.check(self, shown, a) end
+  if may_block[shown] and not stays[shown] then r:block() end
   local ref = r:call_number(nr, shown, { flush = may_block[shown] }, unpack(a, 1, 6))
+  if credentials[shown] then rearm(r, ref) end
   return function(r_) return r_:result(ref) end, ref
 end
 
 --- p:syscall(name_or_number, ...): any system call, as it is. Arguments: numbers, strings (put in memory, NUL-terminated),
 --- fds and pointers of this process. Returns the kernel's result as a number; raises its error.
 process.define_recorded("syscall", record_syscall)
+process.define("syscall", function(self, name, ...)
+  local r = chain.record(self)
+  r.args = { n = select("#", ...), ... } -- the error shows the call as its manpage does
+  return process.finish(r, record_syscall(r, self, name, ...))
+end)
 
 --- A method for `name`: defined, or any system call of that name; else an error with the nearest.
 local function lookup(self, name)
