@@ -33,7 +33,7 @@ static void ask_capabilities(struct afar_hello *hello) {
 }
 
 static void ask_namespaces(struct afar_hello *hello) {
-  static const char paths[AFAR_NS_COUNT][20] = {
+  static const char paths[AFAR_NS_COUNT][21] = {
       "/proc/self/ns/cgroup", "/proc/self/ns/ipc",  "/proc/self/ns/mnt",  "/proc/self/ns/net",
       "/proc/self/ns/pid",    "/proc/self/ns/time", "/proc/self/ns/user", "/proc/self/ns/uts",
   };

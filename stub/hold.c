@@ -117,16 +117,19 @@ static void put_behind(struct server *server, uint16_t head, uint16_t rest, stru
   }
 }
 
-/* Answers the HOLD of a chain and performs the rest. All that came before the HOLD is settled, so the chain begins
- * anew with it; but what may still arrive of it must find its history. */
+/* Answers the HOLD of a chain and performs the rest. All that came before the HOLD is settled, so the history may begin
+ * with it, but for the arriving chain: what still arrives may refer to all of it. */
 static void resume(struct server *server, uint32_t at) {
   uint16_t head = server->heads[at];
   struct slot slot = server->slots[head];
-  struct history *history = head == server->arriving ? &server->live : &server->resumed;
-  if (head == server->arriving)
+  struct history *history = &server->resumed;
+  if (head == server->arriving) {
+    history = &server->live;
     server->arriving = NO_SLOT;
+  } else {
+    history->count = 0;
+  }
   memmove(&server->heads[at], &server->heads[at + 1], (--server->held - at) * sizeof server->heads[0]);
-  history->count = 0;
   uint16_t next = drop(server, head);
   request_finish(server, &slot.request, slot.request.args, slot.verdict, 0, history);
   while (next != NO_SLOT) {
