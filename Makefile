@@ -71,9 +71,11 @@ $(foreach arch,$(ARCHES),$(eval $(call stub_rules,$(arch))))
 # ---- what is embedded ----
 
 # Changes only when a file comes or goes: a removed module must leave the program too.
-build/sources: FORCE
-	@mkdir -p build
-	@echo '$(LUA_SOURCES)' | cmp -s - $@ || echo '$(LUA_SOURCES)' > $@
+ifneq ($(LUA_SOURCES),$(shell cat build/sources 2>/dev/null))
+.PHONY: build/sources
+endif
+build/sources: | build/
+	@echo '$(LUA_SOURCES)' > $@
 
 build/embedded.c: host/embed.lua build/sources $(LUA_SOURCES) $(STUBS)
 	@echo '$(LUAJIT) host/embed.lua $@ ...'
@@ -129,7 +131,7 @@ FUZZERS := $(if $(wildcard spec/stub/stub_fuzz.c),build/stub_fuzz) $(if $(wildca
 
 # ---- what one asks for ----
 
-.PHONY: install deps demo check bench lint fuzz asan clean help FORCE
+.PHONY: install deps demo check bench lint fuzz asan clean help
 
 install: all
 	install -D -m 755 build/afar $(DESTDIR)$(PREFIX)/bin/afar
