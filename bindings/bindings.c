@@ -10,5 +10,6 @@ const struct afar_binding afar_bindings[] = {
     {"afar.heap", luaopen_afar_heap},
     {"afar.spawn", luaopen_afar_spawn},
     {"afar.hello", luaopen_afar_hello},
+    {"afar.arena", luaopen_afar_arena},
     {NULL, NULL},
 };

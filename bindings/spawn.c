@@ -45,26 +45,26 @@ static int program_fd(const char *image, size_t length) {
   return error;
 }
 
-/* In the child, between fork and exec: only what is safe there. Fds 0 to 2 stay, 3 is the carrier. */
-static void become_root(int program, int carrier, char **args) {
-  if (carrier == 3)
-    fcntl(3, F_SETFD, 0);
-  else
-    dup2(carrier, 3);
-  fexecve(program, args, environ);
-  int error = errno;
-  ssize_t ignored = write(3, &error, sizeof error);
-  (void)ignored;
+enum { CARRIER = 3, ARENA = 4 };
+
+/* In the child, between fork and exec: only what is safe there. Fds 0 to 2 stay, 3 is the carrier, 4 the arena. */
+static void become_root(int program, int carrier, int arena, char **args) {
+  int high_program = fcntl(program, F_DUPFD_CLOEXEC, 10), high_arena = fcntl(arena, F_DUPFD_CLOEXEC, 10);
+  dup2(carrier, CARRIER);
+  fcntl(CARRIER, F_SETFD, 0);
+  if (high_arena >= 0)
+    dup2(high_arena, ARENA);
+  fexecve(high_program, args, environ);
   _exit(127);
 }
 
-static int spawn_root(int program, char **args, pid_t *pid) {
+static int spawn_root(int program, int arena, char **args, pid_t *pid) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
     return -errno;
   *pid = fork();
   if (*pid == 0)
-    become_root(program, pair[1], args);
+    become_root(program, pair[1], arena, args);
   close(pair[1]);
   if (*pid > 0)
     return pair[0];
@@ -81,7 +81,9 @@ static int fail(lua_State *L, int error) {
   return 2;
 }
 
-/* root(image, { argv... }) -> fd, pid | nil, message. The program gets its carrier as fd 3; the fd is the caller's. */
+/* root(image, { argv... }, arena) -> fd, pid | nil, message. The program gets its carrier as fd 3, and a copy of the fd
+ * `arena`
+ * (-1: none) as 4. The fd that is returned is the caller's. */
 static int l_root(lua_State *L) {
   size_t length;
   const char *image = luaL_checklstring(L, 1, &length);
@@ -93,45 +95,15 @@ static int l_root(lua_State *L) {
     lua_rawgeti(L, 2, i + 1);
     args[i] = (char *)luaL_checkstring(L, -1);
   }
-  pid_t pid;
+  pid_t pid = 0;
   int program = program_fd(image, length);
   if (program < 0)
     return fail(L, program);
-  int fd = spawn_root(program, args, &pid);
+  int fd = spawn_root(program, luaL_checkint(L, 3), args, &pid);
   close(program);
   if (fd < 0)
     return fail(L, fd);
   lua_pushinteger(L, fd);
-  lua_pushinteger(L, pid);
-  return 2;
-}
-
-/* command({ argv... }) -> fd, pid | nil, message. A program of the host's own, found by PATH, with the fd's other end
- * as stdin and stdout. */
-static int l_command(lua_State *L) {
-  char *args[ARGS_MAX + 1] = {0};
-  luaL_checktype(L, 1, LUA_TTABLE);
-  luaL_argcheck(L, lua_objlen(L, 1) <= ARGS_MAX, 1, "too many arguments");
-  for (int i = 0; i < (int)lua_objlen(L, 1); i++) {
-    lua_rawgeti(L, 1, i + 1);
-    args[i] = (char *)luaL_checkstring(L, -1);
-  }
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-    return fail(L, -errno);
-  pid_t pid = fork();
-  if (pid == 0) {
-    dup2(pair[1], 0);
-    dup2(pair[1], 1);
-    execvp(args[0], args);
-    _exit(127);
-  }
-  close(pair[1]);
-  if (pid < 0) {
-    close(pair[0]);
-    return fail(L, -errno);
-  }
-  lua_pushinteger(L, pair[0]);
   lua_pushinteger(L, pid);
   return 2;
 }
@@ -207,8 +179,8 @@ static int l_isatty(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"root", l_root}, {"command", l_command}, {"reap", l_reap}, {"socketpair", l_socketpair}, {"random", l_random},
-    {"dup", l_dup},   {"write", l_write},     {"read", l_read}, {"isatty", l_isatty},         {NULL, NULL},
+    {"root", l_root},   {"reap", l_reap}, {"socketpair", l_socketpair}, {"random", l_random}, {"dup", l_dup},
+    {"write", l_write}, {"read", l_read}, {"isatty", l_isatty},         {NULL, NULL},
 };
 
 int luaopen_afar_spawn(lua_State *L) {

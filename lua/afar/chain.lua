@@ -145,8 +145,29 @@ function Recorder:hold(fd, events, o)
   return add(self, OP.HOLD, 0, "poll", o or none, fd, events)
 end
 
---- The memory's bytes, up to read_max of them, come with the reply: see data().
-function Recorder:fetch(address, length, o) return add(self, OP.READ, 0, "memory read", o or none, address, length) end
+--- Bytes in memory that the host shares: they are taken when the chain has been answered.
+local Place = { __name = "memory read" }
+Place.__index = Place
+
+local function fetch_in_place(self, arena, address, length, o)
+  local place = setmetatable({ arena = arena, address = address, length = length, if_ok = o.if_ok, if_failed = o.if_failed }, Place)
+  if o.if_ok == nil and not o.if_failed and not o.always then place.if_ok = self.last end
+  self.places = self.places or {}
+  self.places[#self.places + 1] = place
+  return place
+end
+
+--- How many bytes at once fetch() brings of memory at `address`; `most`: how many it may be.
+function Recorder:fetch_most(address, most)
+  return self.process.space:in_place(address, most) and most or self.machine.read_max
+end
+
+--- The memory's bytes come with the reply: see data(). `length`: at most fetch_most(); or a result, and then at most `most`.
+function Recorder:fetch(address, length, o, most)
+  local arena = self.process.space:in_place(address, most or (type(length) == "number" and length) or self.machine.read_max)
+  if arena then return fetch_in_place(self, arena, address, length, o or none) end
+  return add(self, OP.READ, 0, "memory read", o or none, address, length)
+end
 
 function Recorder:value(value, o) return add(self, OP.VALUE, 0, "value", o or none, value) end
 
@@ -159,6 +180,8 @@ function Recorder:ping(seconds) return add(self, OP.PING, 0, "ping", none, secon
 
 --- Writes bytes into memory before anything of the chain is performed.
 function Recorder:store(address, bytes)
+  local arena = self.process.space:in_place(address, #bytes)
+  if arena then return arena:write(address, bytes) end
   self.stores = self.stores or tasks.chain()
   self.stores:write(address, bytes)
 end
@@ -256,6 +279,21 @@ function Recorder:end_hold()
   if self.task then self.task:cancel(self.requests) end
 end
 
+local function failed(result) return result == nil or (result < 0 and result >= -4095) end
+
+--- Takes the bytes of all that was fetched in place, before the memory is anybody else's.
+local function take_places(self)
+  for _, place in ipairs(self.places) do
+    local ok = (not place.if_ok or not failed(self:result(place.if_ok))) and (not place.if_failed or failed(self:result(place.if_failed)))
+    local length = place.length
+    if ok and type(length) == "table" then
+      local result = self:result(length)
+      ok, length = not failed(result), result and result + length.add
+    end
+    if ok then place.data = place.arena:read(place.address, math.max(length, 0)) end
+  end
+end
+
 --- Waits for the answers. A hold is ended by cancelling; other requests are always waited for.
 ---@return string? fate  nil: answered
 function Recorder:wait()
@@ -269,6 +307,7 @@ function Recorder:wait()
   end
   local _, fate = sched.wait(self.id, on_cancel)
   self:watch_holds(nil)
+  if self.places and not fate then take_places(self) end
   free_memory(self)
   self.pinned = nil
   self.fate = fate
@@ -280,11 +319,21 @@ end
 function Recorder:result(ref) return self.requests:result(ref.index) end
 
 --- The bytes that a fetch brought.
-function Recorder:data(ref) return self.requests:data(ref.index) end
+function Recorder:data(ref)
+  if getmetatable(ref) == Place then return ref.data end
+  return self.requests:data(ref.index)
+end
+
+--- The first request that was not answered: what the end of a process or connection cut short.
+local function unanswered(self)
+  for i = 1, self.count do
+    if self.requests:result(i) == nil then return self.names[i] end
+  end
+end
 
 --- Raises the first failure that the chain didn't allow for.
 function Recorder:check()
-  if self.fate then error(errors.lost(self.process, self.names[self.count] or "chain", self.args, self.fate), 0) end
+  if self.fate then error(errors.lost(self.process, unanswered(self) or self.names[1], self.args, self.fate), 0) end
   local requests = self.requests
   for i = 1, self.count do
     local result = requests:result(i)

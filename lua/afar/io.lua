@@ -30,9 +30,9 @@ end
 
 --- Brings `result` bytes from `address` along: a length that is known only there, in as many pieces as replies are long.
 function io.fetch_result(r, address, most, result)
-  local step, refs = r.machine.read_max, {}
+  local step, refs = r:fetch_most(address, most), {}
   for at = 0, most - 1, step do
-    refs[#refs + 1] = r:fetch(address + at, result - at, { if_ok = result, aside = true })
+    refs[#refs + 1] = r:fetch(address + at, result - at, { if_ok = result, aside = true }, step)
   end
   return function(r_)
     local parts = {}

@@ -127,6 +127,8 @@ function Pointer:bytes(offset, length)
   local process = self.process
   local r = chain.record(process)
   r:pin(self.allocation)
+  local arena = process.space:in_place(self.address + offset, length)
+  if arena then return arena:read(self.address + offset, length) end
   local step, refs = process.machine.read_max, {}
   for at = 0, length - 1, step do
     refs[#refs + 1] = r:fetch(self.address + offset + at, math.min(step, length - at))
@@ -155,6 +157,11 @@ function Pointer:write(value, offset)
     error(errors.new(self.process, "write", { self }, ("%d bytes don't fit into %d"):format(offset + #bytes, self.size)), 0)
   end
   if #bytes == 0 then return self end
+  local arena = self.process.space:in_place(self.address + offset, #bytes)
+  if arena then
+    arena:write(self.address + offset, bytes)
+    return self
+  end
   local r = chain.record(self.process)
   r:pin(self.allocation)
   r:write(self.address + offset, bytes)

@@ -21,6 +21,20 @@ function space.new(machine, address, size)
   return self
 end
 
+--- The space of processes that share an arena with the host: what it holds is read and written in place.
+---@param arena userdata  bindings/arena.c
+function space.shared(machine, arena, address, size)
+  local self = space.new(machine, address, size)
+  self.arena = arena
+  return self
+end
+
+--- The arena, if all of that memory lies in it.
+function Space:in_place(address, length)
+  local arena = self.arena
+  return arena and type(address) == "number" and arena:has(address, length) and arena or nil
+end
+
 function Space:__tostring() return ("address space of %s"):format(self.name) end
 
 --- Memory of so many bytes, 16-aligned (page-aligned from 4096 bytes on). Maps more where none is left, which may wait.
