@@ -10,6 +10,8 @@
 
 #define TYPE "afar.channel"
 
+enum { FDS_AHEAD = 256 }; /* fds of which the message is still to come */
+
 /* ---- the core, without Lua ---- */
 
 struct channel *channel_new(struct stream *stream, uint32_t number, uint32_t to_host, uint32_t from_host) {
@@ -73,12 +75,6 @@ void channel_on_end(struct channel *channel, enum fate fate, int error) {
   channel->error = error;
   complete(channel, &channel->read_id);
   complete(channel, &channel->write_id);
-  while (bytes_length(&channel->fds) > 0) {
-    uint64_t id;
-    memcpy(&id, bytes_head(&channel->fds), sizeof id);
-    bytes_drop(&channel->fds, sizeof id);
-    loop_complete(channel->loop, id, -EPIPE, fate);
-  }
   if (channel->sink)
     channel->sink->end(channel->sink, fate, error);
 }
@@ -96,13 +92,21 @@ void channel_on_credit(struct channel *channel, uint32_t bytes) {
   channel_wake_writer(channel);
 }
 
-void channel_on_fd(struct channel *channel, int fd) {
+int channel_on_fd(struct channel *channel, int fd) {
+  if (bytes_length(&channel->fds) >= FDS_AHEAD * sizeof fd)
+    return -EPROTO;
+  if (channel->sink && !channel->ended)
+    bytes_append(&channel->fds, &fd, sizeof fd);
+  return 0;
+}
+
+int channel_take_fd(struct channel *channel) {
+  int fd;
   if (bytes_length(&channel->fds) == 0)
-    return; /* nobody asked: it stays open in the root until that ends */
-  uint64_t id;
-  memcpy(&id, bytes_head(&channel->fds), sizeof id);
-  bytes_drop(&channel->fds, sizeof id);
-  loop_complete(channel->loop, id, fd, FATE_DONE);
+    return -1;
+  memcpy(&fd, bytes_head(&channel->fds), sizeof fd);
+  bytes_drop(&channel->fds, sizeof fd);
+  return fd;
 }
 
 size_t channel_room(const struct channel *channel) {
@@ -207,17 +211,6 @@ static int l_forget(lua_State *L) {
   return 0;
 }
 
-/* expect_fd() -> id, which completes with the number of the next fd handed over on this channel */
-static int l_expect_fd(lua_State *L) {
-  struct channel *channel = channel_check(L, 1);
-  if (!channel->stream || channel->ended)
-    return 0;
-  uint64_t id = loop_id(channel->loop);
-  bytes_append(&channel->fds, &id, sizeof id);
-  lua_pushnumber(L, (lua_Number)id);
-  return 1;
-}
-
 /* eof(): no more data from the host */
 static int l_eof(lua_State *L) {
   struct channel *channel = channel_check(L, 1);
@@ -249,7 +242,6 @@ static const luaL_Reg methods[] = {
     {"wait_read", l_wait_read},
     {"wait_write", l_wait_write},
     {"forget", l_forget},
-    {"expect_fd", l_expect_fd},
     {"eof", l_eof},
     {"close", l_close},
     {"__gc", l_gc},

@@ -31,7 +31,7 @@ struct channel {
   struct bytes in;
   struct sink *sink;
   uint64_t read_id, write_id; /* completions that wait for bytes, for room */
-  struct bytes fds;           /* uint64_t ids of those who wait for an fd from this channel, in order */
+  struct bytes fds;           /* int: numbers of fds that have arrived, and whose message has not */
   enum fate fate;
   int error;
   unsigned refs;
@@ -51,7 +51,9 @@ void channel_close(struct channel *channel);
 int channel_on_data(struct channel *channel, const char *data, size_t length);
 void channel_on_end(struct channel *channel, enum fate fate, int error);
 void channel_on_credit(struct channel *channel, uint32_t bytes);
-void channel_on_fd(struct channel *channel, int fd);
+int channel_on_fd(struct channel *channel, int fd);
+/* The fd that came with the message that is read now, or -1. */
+int channel_take_fd(struct channel *channel);
 void channel_wake_writer(struct channel *channel);
 
 struct channel *channel_check(lua_State *L, int index);

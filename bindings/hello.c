@@ -133,8 +133,8 @@ struct message { /* struct msghdr and what it points to, as every 64-bit kernel 
   struct afar_reply reply;
 };
 
-/* message(address, control) -> bytes for `address`, there an msghdr by which a process hands the root the fd of the
- * control message at `control` */
+/* message(address, control, id) -> bytes for `address`, there an msghdr by which a process hands the root the fd of the
+ * control message at `control`; id: task:expect_fd() */
 static int l_message(lua_State *L) {
   uint64_t address = (uint64_t)luaL_checknumber(L, 1);
   struct message m = {.iov = address + offsetof(struct message, base),
@@ -143,7 +143,7 @@ static int l_message(lua_State *L) {
                       .control_length = CMSG_LENGTH,
                       .base = address + offsetof(struct message, reply),
                       .length = sizeof m.reply,
-                      .reply = {.tag = AFAR_TAG_FD}};
+                      .reply = {.tag = AFAR_TAG_FD, .result = (int64_t)luaL_checknumber(L, 3)}};
   lua_pushlstring(L, (const char *)&m, sizeof m);
   return 1;
 }

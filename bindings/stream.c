@@ -164,9 +164,10 @@ static void on_frame(struct stream *stream, struct channel *channel, enum afar_f
     stream->pings = 0;
     return;
   case AFAR_FD:
-    if (channel)
-      return channel_on_fd(channel, (int)value);
-    return number == 0 ? on_root_fd(stream, (int)value) : broken(stream, "an fd for an unknown channel");
+    if (number == 0)
+      return on_root_fd(stream, (int)value);
+    return channel && channel_on_fd(channel, (int)value) == 0 ? (void)0
+                                                              : broken(stream, "an fd for an unknown channel");
   }
   broken(stream, "a frame of an unknown type");
 }

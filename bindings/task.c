@@ -139,11 +139,47 @@ static void answered(struct task *task, uint32_t tag, int64_t result) {
     chain_done(task, chain, FATE_DONE);
 }
 
+/* ---- fds that it hands to the root ---- */
+
+static int forget_fd(struct task *task, uint64_t id) {
+  char *at = bytes_head(&task->fd_ids), *end = at + bytes_length(&task->fd_ids);
+  for (; at < end; at += sizeof id) {
+    if (memcmp(at, &id, sizeof id) != 0)
+      continue;
+    memmove(at, at + sizeof id, (size_t)(end - at) - sizeof id);
+    task->fd_ids.tail -= sizeof id;
+    return 1;
+  }
+  return 0;
+}
+
+/* The message has come that says for whom an fd is; the fd came right before it. One that nobody waits for stays open
+ * in the root until that ends. */
+static int on_fd(struct task *task, const struct afar_reply *reply) {
+  int fd = task->channel ? channel_take_fd(task->channel) : -1;
+  if (reply->length != 0 || fd < 0)
+    return -EPROTO;
+  if (forget_fd(task, (uint64_t)reply->result))
+    loop_complete(task->loop, (uint64_t)reply->result, fd, FATE_DONE);
+  return 0;
+}
+
+static void end_fds(struct task *task, enum fate fate) {
+  while (bytes_length(&task->fd_ids) > 0) {
+    uint64_t id;
+    memcpy(&id, bytes_head(&task->fd_ids), sizeof id);
+    bytes_drop(&task->fd_ids, sizeof id);
+    loop_complete(task->loop, id, -EPIPE, fate);
+  }
+}
+
+/* ---- receiving ---- */
+
 /* A reply's header is there: makes room for its payload. */
 static int reply_begin(struct task *task) {
   struct afar_reply *reply = &task->reply;
   if (reply->tag == AFAR_TAG_FD)
-    return reply->length == 0 ? 0 : -EPROTO;
+    return on_fd(task, reply);
   if (reply->tag >= task->pending_size || !task->pending[reply->tag].chain || reply->length > task->read_max)
     return -EPROTO;
   struct pending *pending = &task->pending[reply->tag];
@@ -222,6 +258,7 @@ static void task_release(struct task *task) {
     return;
   loop_flush_forget(task->loop, &task->flush);
   bytes_free(&task->out);
+  bytes_free(&task->fd_ids);
   free(task->pending);
   free(task);
 }
@@ -250,6 +287,9 @@ static void task_end(struct task *task, enum fate fate) {
   if (task->ended)
     return;
   task->ended = 1 + (int)fate;
+  loop_complete(task->loop, task->end_id, 0, fate);
+  task->end_id = 0;
+  end_fds(task, fate);
   mark_unsent(task);
   for (uint32_t tag = 0; tag < task->pending_size; tag++) {
     struct chain *chain = task->pending[tag].chain;
@@ -282,8 +322,9 @@ static void task_end(struct task *task, enum fate fate) {
 
 static void on_end(struct sink *sink, enum fate fate, int error) {
   struct task *task = (struct task *)((char *)sink - offsetof(struct task, sink));
-  /* A carrier that ends inside a reply, or by an error, broke. */
-  task_end(task, fate == FATE_EOF && (error || task->reply_have || task->data_left) ? FATE_LOST : fate);
+  /* A carrier that ends inside a reply, or by an error, broke. But a process that ends with requests unread says that. */
+  int broke = (error && error != ECONNRESET) || task->reply_have || task->data_left;
+  task_end(task, fate == FATE_EOF && broke ? FATE_LOST : fate);
 }
 
 /* ---- chains in Lua ---- */
@@ -518,17 +559,53 @@ static int l_in_flight(lua_State *L) {
   return 1;
 }
 
+/* expect_fd() -> id, which completes with the number, in the root, of the fd that comes with the message of this id
+ * (see hello.message) | nil: it has ended */
+static int l_expect_fd(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  if (task->ended)
+    return 0;
+  uint64_t id = loop_id(task->loop);
+  bytes_append(&task->fd_ids, &id, sizeof id);
+  lua_pushnumber(L, (lua_Number)id);
+  return 1;
+}
+
+/* forget_fd(id): the message was not sent */
+static int l_forget_fd(lua_State *L) {
+  forget_fd(task_check(L, 1), (uint64_t)luaL_checknumber(L, 2));
+  return 0;
+}
+
+/* wait_end() -> id, which completes when it ends ("eof": its process has ended or execed) | nil: it has */
+static int l_wait_end(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  if (task->ended)
+    return 0;
+  if (!task->end_id)
+    task->end_id = loop_id(task->loop);
+  lua_pushnumber(L, (lua_Number)task->end_id);
+  return 1;
+}
+
+/* Its process may live a moment longer: whoever waits for the end is told that it is not known. */
+static void give_up(struct task *task) {
+  loop_complete(task->loop, task->end_id, 0, FATE_DONE);
+  task->end_id = 0;
+  task_end(task, FATE_EOF);
+}
+
 /* close(): gives the channel up; a child's carrier ends with it, and so does the child */
 static int l_close(lua_State *L) {
   struct task *task = task_check(L, 1);
   task_flush(task);
-  task_end(task, FATE_EOF);
+  give_up(task);
   return 0;
 }
 
 static int l_task_gc(lua_State *L) {
   struct task *task = task_check(L, 1);
-  task_end(task, FATE_EOF);
+  give_up(task);
   task_release(task);
   return 0;
 }
@@ -539,8 +616,11 @@ static const luaL_Reg chain_methods[] = {
 };
 
 static const luaL_Reg task_methods[] = {
-    {"submit", l_submit}, {"cancel", l_cancel}, {"state", l_state}, {"in_flight", l_in_flight},
-    {"close", l_close},   {"__gc", l_task_gc},  {NULL, NULL},
+    {"submit", l_submit},       {"cancel", l_cancel},
+    {"state", l_state},         {"in_flight", l_in_flight},
+    {"close", l_close},         {"wait_end", l_wait_end},
+    {"expect_fd", l_expect_fd}, {"forget_fd", l_forget_fd},
+    {"__gc", l_task_gc},        {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {{"chain", l_chain}, {"root", l_root}, {"child", l_child}, {NULL, NULL}};

@@ -49,9 +49,11 @@ struct task {
   uint32_t hold_slots, held;             /* slots of the stub: all, in use */
   struct chain *waiting, **waiting_last; /* chains for which no slots were left */
   uint32_t read_max;
+  struct bytes fd_ids;     /* uint64_t: of those who wait for an fd that the process hands to the root */
   struct afar_reply reply; /* being received */
   size_t reply_have;
   uint32_t data_left;
+  uint64_t end_id; /* completes when it has ended: done if the host gave it up, else how */
   unsigned refs;
   int ended; /* 1 + enum fate */
 };

@@ -25,6 +25,27 @@ function attach.in_root(machine, number, channel, flags)
   return r
 end
 
+--- Records how a process hands an fd to its root: `control` is the address of its control message.
+function attach.record_send(r, p, control)
+  local message = r:scratch(hello.MESSAGE_SIZE)
+  local id = p.task:expect_fd()
+  r:store(message, hello.message(message, control, id or 0))
+  return { id = id, ref = r:call("sendmsg", { flush = true }, p.carrier, message, p.machine.sys.C.MSG_NOSIGNAL) }
+end
+
+--- The number that the fd has in the root, once the chain was answered: it comes before the answers. nil: it wasn't sent, or the
+--- connection is lost.
+---@return integer?
+function attach.received(r, p, send)
+  if not send.id then return nil end
+  if not r.fate and r:result(send.ref) < 0 then
+    p.task:forget_fd(send.id)
+    return nil
+  end
+  local number = sched.wait(send.id)
+  return number >= 0 and number or nil
+end
+
 local function from_root(p, fd, channel, flags)
   local r = chain.record(p)
   r.args = { n = 1, fd }
@@ -41,15 +62,15 @@ local function from_other(p, fd, channel, flags)
   r.args = { n = 1, fd }
   local C = p.machine.sys.C
   if fd.kind == "pipe" then r:call("fcntl", nil, fd.number, C.F_SETFL, C.O_NONBLOCK) end
-  local message = r:scratch(hello.MESSAGE_SIZE)
-  r:store(message, hello.message(message, r:bytes(hello.rights(fd.number))))
-  r:call("sendmsg", { flush = true }, p.carrier, message, C.MSG_NOSIGNAL)
+  local send = attach.record_send(r, p, r:bytes(hello.rights(fd.number)))
   r:call("close", { always = true }, fd.number)
-  local id = p.channel:expect_fd()
+  sched.check()
+  r:submit()
   fds.forget(fd)
-  r:run()
-  local number = sched.wait(id)
-  if not number or number < 0 then error(errors.lost(p, "attach", r.args, "lost"), 0) end
+  r:wait()
+  local number = attach.received(r, p, send)
+  r:check()
+  if not number then error(errors.lost(p, "attach", r.args, "lost"), 0) end
   local attached = attach.in_root(p.machine, number, channel, flags)
   attached:wait()
   attached:check()

@@ -60,12 +60,24 @@ function Child:__tostring()
   return ("child %d%s of %s"):format(self.pid, what, tostring(self.parent))
 end
 
---- Once the child is gone its carrier and its block of memory are nobody's.
+--- Its block of memory is nobody's, once the child has ended or execed.
 local function release(state)
   if state.block then
     state.space:free(state.block, state.block_size)
     state.block = nil
   end
+end
+
+--- The end of its carrier says so, also when its parent has ended first and so nobody can await the child.
+local function release_at_end(state, task)
+  local id = task:wait_end()
+  if not id then
+    if task:state() == "eof" then release(state) end
+    return
+  end
+  sched.once(id, function(_, fate)
+    if fate == "eof" then release(state) end
+  end)
 end
 
 --- A child that nobody holds any more, once it ends, is awaited all the same: no zombie stays.
@@ -96,6 +108,7 @@ function children.new(parent, inert, pid, pidfd)
   local state = { pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine.hello.block_size }
   local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state }, Child)
   self.guard = guard(parent, state)
+  release_at_end(state, inert.task)
   return self
 end
 

@@ -7,7 +7,6 @@ local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
 local hello = require "afar.hello"
 local process = require "afar.process"
-local sched = require "afar.sched"
 local space = require "afar.space"
 local tasks = require "afar.task"
 
@@ -124,12 +123,18 @@ end
 
 --- Any other parent's part: it hands its end of the pair to the root.
 local function record_other(r, parent, block, pair, shares_table)
-  local message = r:scratch(hello.MESSAGE_SIZE)
-  r:store(message, hello.message(message, block + hello.CMSG))
-  local sent = r:call("sendmsg", { flush = true }, parent.carrier, message, parent.machine.sys.C.MSG_NOSIGNAL)
+  local send = attach.record_send(r, parent, block + hello.CMSG)
   r:call("close", { if_ok = pair, may_fail = true, aside = true }, chain.load32(block + hello.FD))
-  close_pair(r, pair, sent, block, shares_table)
-  return sent
+  close_pair(r, pair, send.ref, block, shares_table)
+  return send
+end
+
+--- ... which makes it a channel, once it is there.
+local function attach_other(r, parent, send, channel)
+  r:wait()
+  local number = attach.received(r, parent, send)
+  if not number then return end
+  attach.in_root(parent.machine, number, channel, hello.ATTACH_READ + hello.ATTACH_WRITE + hello.ATTACH_SOCKET)
 end
 
 --- In a shared table the end of a child is not the end of its carrier: when the pidfd tells, the carrier is closed.
@@ -165,15 +170,11 @@ function clone.begin(parent, flags, before, brief)
   if parent.is_root then
     self.attach = record_root(r, block, channel, pair, shares_table)
   else
-    self.fd_id = parent.channel:expect_fd()
-    record_other(r, parent, block, pair, shares_table)
+    self.send = record_other(r, parent, block, pair, shares_table)
   end
   if not machine.plain_clone then self.pidfd = r:fetch(pidfd_at, 4, { if_ok = born, aside = true }) end
   r:submit()
-  if self.fd_id then
-    local root_fd = sched.wait(self.fd_id)
-    if root_fd and root_fd >= 0 then attach.in_root(machine, root_fd, channel, hello.ATTACH_READ + hello.ATTACH_WRITE + hello.ATTACH_SOCKET) end
-  end
+  if self.send then attach_other(r, parent, self.send, channel) end
   self.child = self:make_child()
   return self
 end
@@ -198,16 +199,32 @@ function Birth:make_child()
   return child
 end
 
+local function reap(parent, pid)
+  local r = chain.record(parent)
+  r:call("kill", { may_fail = true }, pid, 9)
+  r:call("wait4", { may_fail = true, always = true, flush = true }, pid, 0, 0, 0)
+  r:run()
+end
+
+--- It was not cloned; or it was, and can't be reached: then it sees the end of its carrier, and exits.
+function Birth:give_up()
+  local parent, child = self.parent, self.child
+  child.task:close()
+  if self.first then self.first:wait() end
+  process.gone(child)
+  local pid = self.recorder:result(self.born)
+  if pid and pid > 0 and parent:is_alive() then reap(parent, pid) end
+  parent.space:free(self.block, parent.machine.hello.block_size)
+end
+
 --- Waits until the child is there; raises when it could not be cloned.
 ---@return afar.Process
 function Birth:finish()
   local r, child, parent = self.recorder, self.child, self.parent
-  r:wait()
+  if not self.send then r:wait() end
   local ok, err = pcall(r.check, r)
   if not ok then
-    child.task:close()
-    if self.first then self.first:wait() end
-    process.gone(child)
+    self:give_up()
     error(err, 0)
   end
   parent.machine.can_share = not parent.machine.plain_clone
