@@ -27,7 +27,11 @@ end
 local function show_args(args)
   if not args then return "" end
   local shown = {}
-  for i = 1, args.n or #args do
+  local count = args.n or #args
+  while count > 0 and args[count] == nil do
+    count = count - 1
+  end
+  for i = 1, count do
     shown[i] = show(args[i])
   end
   return table.concat(shown, ", ")
