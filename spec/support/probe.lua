@@ -1,0 +1,80 @@
+--- Looks at processes from outside: all that specs reach, by whatever way, runs on this machine.
+
+local afar = require "afar"
+local lfs = require "lfs"
+
+local probe = {}
+
+local function read(path)
+  local file = io.open(path, "rb")
+  local text = file and file:read "*a"
+  if file then file:close() end
+  return text
+end
+
+--- How many fds a process has open.
+---@param pid integer
+function probe.fds(pid)
+  local count = 0
+  for name in lfs.dir("/proc/" .. pid .. "/fd") do
+    if name ~= "." and name ~= ".." then count = count + 1 end
+  end
+  return count
+end
+
+--- A field of /proc/PID/status, as it stands there; nil when the process is gone.
+---@param pid integer
+---@param field string
+---@return string?
+function probe.status(pid, field)
+  local text = read("/proc/" .. pid .. "/status")
+  return text and text:match("\n" .. field .. ":%s*([^\n]*)")
+end
+
+--- Whether there is such a process, and not only its zombie.
+function probe.runs(pid)
+  local state = probe.status(pid, "State")
+  return state ~= nil and state:sub(1, 1) ~= "Z"
+end
+
+--- Bytes of memory that a process really has.
+function probe.rss(pid) return tonumber(probe.status(pid, "VmRSS"):match "%d+") * 1024 end
+
+--- Whether `f()` comes true within two seconds.
+---@param f fun(): any
+---@param seconds? number
+function probe.soon(f, seconds)
+  local tries = (seconds or 2) / 0.01
+  while not f() do
+    tries = tries - 1
+    if tries < 0 then return false end
+    afar.sleep(0.01)
+  end
+  return true
+end
+
+--- Raises unless the process can wait and work at once: one routine reads what another writes later.
+---@param p afar.Process
+function probe.works(p)
+  local from, to = p:pipe2()
+  local got
+  afar.nursery(function(n)
+    n:spawn(function() got = from:read() end)
+    n:spawn(function() to:write "hello world" end)
+  end)
+  from:close()
+  to:close()
+  if got ~= "hello world" then error(("%s gave %q"):format(tostring(p), tostring(got)), 2) end
+end
+
+--- What a process holds far away: fds, and bytes of memory handed out. Garbage is collected first.
+---@param p afar.Process
+function probe.holds(p)
+  collectgarbage()
+  collectgarbage()
+  p:getpid() -- what the collector has queued goes first
+  p:getpid()
+  return { fds = probe.fds(p.pid), memory = p.space.heap:used() }
+end
+
+return probe
