@@ -40,7 +40,7 @@ stub_cc = $(if $(filter $(MACHINE),$1),$(CC),$1-linux-gnu-gcc)
 # ---- what the host is made of ----
 
 CFLAGS ?= -O2 -g
-HOST_CFLAGS := -std=c11 -Wall -Wextra -Werror -Wno-error=maybe-uninitialized -D_GNU_SOURCE -Istub -Ibindings -Ihost $(shell pkg-config --cflags luajit 2>/dev/null)
+HOST_CFLAGS := -std=c11 -Wall -Wextra -Werror -D_GNU_SOURCE -Istub -Ibindings -Ihost $(shell pkg-config --cflags luajit 2>/dev/null)
 # All of LuaJIT, and its symbols visible: Lua modules written in C, of Debian's packages, find it here.
 HOST_LIBS := -Wl,-E -L$(shell pkg-config --variable=libdir luajit 2>/dev/null) \
   -Wl,--whole-archive -l:libluajit-5.1.a -Wl,--no-whole-archive -l:libev.a -lm -ldl -lpthread
@@ -122,7 +122,7 @@ build/stub_test: spec/stub/stub_test.c $(wildcard spec/stub/*.h) stub/protocol.h
 build/stub_fuzz: spec/stub/stub_fuzz.c $(wildcard spec/stub/*.h stub/*.c stub/*.h stub/*/*.h) | build/tools
 	$(CC) -std=c11 -D_GNU_SOURCE $(ASAN_FLAGS) -O2 -Wall -Wextra -Werror -DAFAR_STUB_TEST -Ispec/stub -Istub -Istub/$(MACHINE) -o $@ $< $(wildcard stub/*.c)
 
-build/host_fuzz: spec/bindings/host_fuzz.c $(wildcard bindings/*.[ch]) stub/protocol.h | build/tools
+build/host_fuzz: spec/bindings/host_fuzz.c $(wildcard spec/bindings/*.h bindings/*.[ch]) stub/protocol.h | build/tools
 	$(CC) $(HOST_CFLAGS) $(ASAN_FLAGS) -O2 -o $@ $< $(wildcard bindings/*.c) $(HOST_LIBS)
 
 # Those whose sources are there.
