@@ -142,14 +142,23 @@ static void resume(struct server *server, uint32_t at) {
   }
 }
 
+/* What the chain before has read is not there any more, though the same poll has reported it to this one. */
+static int is_ready(struct slot *hold, int resumed) {
+  if (hold->verdict > 0 && resumed)
+    hold->verdict = (int)hold_try(hold->request.args);
+  return hold->verdict != 0;
+}
+
 void hold_run(struct server *server) {
+  int resumed = 0;
   server->ready = 0;
   for (uint32_t at = 0; at < server->held;) {
-    if (server->slots[server->heads[at]].verdict == 0) {
+    if (!is_ready(&server->slots[server->heads[at]], resumed)) {
       at++;
       continue;
     }
     resume(server, at);
+    resumed = 1;
     at = 0;
   }
   server->ready = 0;
