@@ -67,6 +67,7 @@ local function first_chain(child, parent, block, shares_table)
     end
     r:call("close", { always = true, may_fail = true }, chain.load32(block + hello.FD))
   end
+  r:value(0, { always = true }) -- once it answers, the child has told its carrier
   local carrier = r:fetch(block + hello.CARRIER, 4, { always = true })
   r:submit()
   return r, carrier, closed
