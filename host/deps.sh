@@ -18,6 +18,15 @@ if ! command -v apt-get >/dev/null || { [ -n "$as_root" ] && ! command -v sudo >
   exit 1
 fi
 echo "installing:$missing"
+
+# Services among them (sshd, nginx) are not to be started: nobody asked for that. This is how Debian is told.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  trap '$as_root rm -f $policy' EXIT
+  trap 'exit 1' HUP INT TERM
+  printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null
+  $as_root chmod 755 $policy
+fi
 # shellcheck disable=SC2086 # a list of words
 if $as_root apt-get -qq update && DEBIAN_FRONTEND=noninteractive $as_root apt-get -qq -y install --no-install-recommends $missing >/dev/null; then
   exit 0

@@ -19,17 +19,27 @@ local function is_internal(line)
   return false
 end
 
---- The traceback without the lines at its end that are not the script's; "" when none is.
+local function is_library(line) return line:find "^\tafar/" ~= nil or is_internal(line) end
+
+local function drop_at(lines, index, is)
+  while lines[index or #lines] and is(lines[index or #lines]) do
+    table.remove(lines, index)
+  end
+end
+
+--- The traceback without the lines at its end that are not the script's; "" when none is. With `calls`: nor those at its
+--- beginning, of the library's own functions that the script called.
 ---@param traceback string
-function report.trim(traceback)
+---@param calls? boolean
+function report.trim(traceback, calls)
+  local heading, rest = traceback:match "^\n*([^\n]*)\n?(.*)$"
   local lines = {}
-  for line in traceback:gmatch "[^\n]+" do
+  for line in rest:gmatch "[^\n]+" do
     lines[#lines + 1] = line
   end
-  while #lines > 0 and is_internal(lines[#lines]) do
-    lines[#lines] = nil
-  end
-  return #lines > 1 and table.concat(lines, "\n") or "" -- one is the heading alone
+  drop_at(lines, nil, is_internal)
+  if calls then drop_at(lines, 1, is_library) end
+  return #lines > 0 and heading .. "\n" .. table.concat(lines, "\n") or ""
 end
 
 --- The error as one text.
@@ -41,14 +51,15 @@ function report.message(err)
   return ("(error object is a %s value)"):format(type(err))
 end
 
---- Writes both to stderr.
+--- Writes both to stderr. An error in the library's own code is shown with all of its traceback.
 ---@param prefix string
 ---@param err any
 ---@param traceback? string
 function report.show(prefix, err, traceback)
+  local message = report.message(err)
+  local trimmed = traceback and report.trim(traceback, not message:find "^afar/") or ""
   io.stdout:flush()
-  io.stderr:write(prefix, report.message(err), "\n")
-  local trimmed = traceback and report.trim(traceback) or ""
+  io.stderr:write(prefix, message, "\n")
   if trimmed ~= "" then io.stderr:write(trimmed, "\n") end
 end
 
