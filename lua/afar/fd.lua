@@ -133,10 +133,15 @@ function fd.define_recorded(name, f)
   process.define_recorded(name, function(r, _, fd_, ...) return f(r, fd_, ...) end)
 end
 
---- Defines fd:name(...) and p:name(fd, ...) as a plain function of the handle; within chains `recorded_form`.
-function fd.define(name, f, recorded_form)
+--- Defines fd:name(...) alone, as a plain function of the handle; within chains `recorded_form`.
+function fd.define_method(name, f, recorded_form)
   plain[name] = f
   recorded[name] = recorded_form
+end
+
+--- Defines fd:name(...) and p:name(fd, ...) as a plain function of the handle; within chains `recorded_form`.
+function fd.define(name, f, recorded_form)
+  fd.define_method(name, f, recorded_form)
   if recorded_form then
     process.define_recorded(name, function(r, _, fd_, ...) return recorded_form(r, fd_, ...) end)
   end

@@ -91,6 +91,7 @@ local function attempt(f, self, ...)
   return true, finish(r)
 end
 
+--- The call that `f(r, fd, ...)` records, as often as it finds that there was nothing after all.
 local function until_done(f, self, ...)
   while true do
     local done, first, second = attempt(f, self, ...)
@@ -100,6 +101,8 @@ local function until_done(f, self, ...)
     end
   end
 end
+
+io.until_done = until_done
 
 --- fd:read(length): up to so many bytes (default 64 KiB, at most 1 MiB at once) as a string, as soon as there are some; "" at the end of the
 --- file. The process isn't blocked meanwhile. See read(2).
