@@ -31,26 +31,50 @@ local function check_flags(p, flags)
   return number
 end
 
---- Closes all that is the root's own in a child's copy of its table: everything from ZONE on but what the script holds there.
-local function close_internal(r, parent)
-  local from = hello.ZONE
-  local kept = {}
+local LAST = 2 ^ 32 - 1
+
+--- Closes all that is the root's own in a child's copy of its table: everything from ZONE on but the child's carrier, wherever
+--- that is. It is never at ZONE itself, where the root's own stream is.
+local function close_internal(r, block)
+  local carrier = r:value(chain.load32(block + hello.CARRIER), { always = true, aside = true })
+  local below = r:call("close_range", { if_ok = carrier, may_fail = true, aside = true }, hello.ZONE, carrier - 1, 0)
+  r:call("close_range", { if_ok = below, may_fail = true, aside = true }, carrier + 1, LAST, 0)
+  return r:call("close_range", { if_failed = below, may_fail = true }, hello.ZONE, LAST, 0)
+end
+
+--- The same where the script holds fds from ZONE on: between them, once the carrier's number is known.
+local function close_between(child, parent)
+  local kept, from = { child.carrier }, hello.ZONE
   for number in pairs(parent.table.handles) do
-    if number >= from then kept[#kept + 1] = number end
+    kept[#kept + 1] = number
   end
   table.sort(kept)
-  for _, number in ipairs(kept) do
-    if number > from then r:call("close_range", { always = true, may_fail = true }, from, number - 1, 0) end
-    from = number + 1
+  local r = chain.record(child)
+  local function close_to(last)
+    if from <= last then r:call("close_range", { always = true, may_fail = true }, from, last, 0) end
   end
-  return r:call("close_range", { always = true, may_fail = true }, from, 2 ^ 32 - 1, 0)
+  for _, number in ipairs(kept) do
+    if number >= from then
+      close_to(number - 1)
+      from = number + 1
+    end
+  end
+  close_to(LAST)
+  r:run()
+end
+
+local function holds_high(table_)
+  for number in pairs(table_.handles) do
+    if number >= hello.ZONE then return true end
+  end
+  return false
 end
 
 --- Where close_range is missing (before Linux 5.9): one by one.
 local function close_known(child, parent)
   local r = chain.record(child)
   for number in pairs(parent.table.internal) do
-    r:call("close", { always = true, may_fail = true }, number)
+    if number ~= child.carrier then r:call("close", { always = true, may_fail = true }, number) end
   end
   if r.count > 0 then r:run() end
 end
@@ -61,7 +85,7 @@ local function first_chain(child, parent, block, shares_table)
   local closed
   if not shares_table then
     if parent.is_root then
-      closed = close_internal(r, parent)
+      if not holds_high(parent.table) then closed = close_internal(r, block) end
     else
       r:call("close", { always = true, may_fail = true }, parent.carrier)
     end
@@ -241,7 +265,12 @@ function Birth:finish()
   self.first:check()
   child.carrier = u32(self.first:data(self.carrier))
   child.table.internal[child.carrier] = true
-  if self.closed and self.first:result(self.closed) == -child.machine.sys.C.ENOSYS then close_known(child, parent) end
+  local missing = self.closed and self.first:result(self.closed) == -child.machine.sys.C.ENOSYS
+  if missing then
+    close_known(child, parent)
+  elseif parent.is_root and not self.closed and not self.shares_table then
+    close_between(child, parent)
+  end
   if self.shares_table then close_at_end(parent, child.child.pidfd, child.carrier) end
   return child
 end
