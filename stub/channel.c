@@ -202,7 +202,9 @@ static int refusal(const uint64_t args[6]) {
     return -EINVAL;
   if (!(args[2] & (AFAR_ATTACH_READ | AFAR_ATTACH_WRITE)))
     return -EINVAL;
-  return channel_find((uint32_t)args[0]) ? -EBUSY : 0;
+  int fd = (int)args[1];
+  int is_own = fd == root.in || fd == root.out || fd == root.epoll;
+  return is_own || channel_find((uint32_t)args[0]) ? -EBUSY : 0;
 }
 
 int64_t channel_attach(const uint64_t args[6]) {

@@ -135,7 +135,7 @@ static void resume(struct server *server, uint32_t at) {
   while (next != NO_SLOT) {
     slot = server->slots[next];
     next = drop(server, next);
-    if (request_perform(server, &slot.request, slot.verdict, history) == HELD) {
+    if (request_perform(server, &slot.request, slot.verdict, history)) {
       put_behind(server, server->heads[server->held - 1], next, history);
       return;
     }

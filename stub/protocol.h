@@ -22,6 +22,7 @@ enum afar_op {
   AFAR_OP_ATTACH = 6, /* root only; args: channel, fd, AFAR_ATTACH_*, credit to the host, credit from the host; result
                          is the fd's new number */
   AFAR_OP_PING = 7,   /* root only; args: seconds; exit if the host was silent for so long. 0: never */
+  AFAR_OP_RING = 8,   /* not a root's; args: address of a struct afar_ring; from this request's reply on that is the carrier */
   AFAR_OP_COUNT
 };
 
@@ -59,6 +60,26 @@ struct afar_reply {
   uint32_t length; /* bytes of payload that follow (READ only) */
   int64_t result;  /* -4095..-1: a negative errno */
 };
+
+/* ---- a ring: what two sides on one machine use instead of a stream ---- */
+
+/* In memory that both have mapped. Positions count bytes, modulo 2^32; each is written by one side only. What a side writes
+ * lies in a cache line of its own. */
+struct afar_ring {
+  uint32_t to_stub_tail; /* the host's: so many bytes of requests were written */
+  uint32_t to_host_head; /* so many bytes of replies were taken */
+  uint32_t host_asleep;  /* it must be woken by a message on the socket */
+  uint32_t spin;         /* so often may the stub look before it sleeps */
+  uint32_t host_pad[12];
+  uint32_t to_host_tail; /* the stub's */
+  uint32_t to_stub_head;
+  uint32_t stub_asleep;
+  uint32_t stub_pad[13];
+  uint8_t to_stub[4096];
+  uint8_t to_host[8192];
+};
+
+#define AFAR_TAG_BELL 0xfffffffeu /* tag of the 16 bytes by which a stub wakes the host; any byte wakes a stub */
 
 #define AFAR_BACK_MAX 255         /* farthest earlier request of a chain that can be referred to */
 #define AFAR_TAG_FD   0xffffffffu /* tag of the 16 bytes that accompany an fd handed to the root over a carrier */
@@ -106,6 +127,7 @@ enum afar_ns {
 enum afar_feature {
   AFAR_F_HOLD = 1 << 0,
   AFAR_F_CHANNELS = 1 << 1,
+  AFAR_F_RING = 1 << 2,
 };
 
 struct afar_hello {
@@ -163,6 +185,7 @@ _Static_assert(sizeof(struct afar_request) == 64, "request");
 _Static_assert(sizeof(struct afar_reply) == 16, "reply");
 _Static_assert(sizeof(struct afar_frame) == 8, "frame");
 _Static_assert(sizeof(struct afar_start) == 40, "start");
+_Static_assert(sizeof(struct afar_ring) == 128 + 4096 + 8192, "ring");
 _Static_assert(sizeof(struct afar_hello) % 8 == 0, "hello");
 
 #endif

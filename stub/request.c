@@ -91,8 +91,13 @@ void request_finish(struct server *server, const struct afar_request *request, c
   server->out_used += (uint32_t)sizeof reply + payload;
 }
 
-/* Puts the bytes behind the place of the reply. */
-static int64_t perform_read(struct server *server, const uint64_t args[6], uint32_t *payload) {
+/* What came of a request besides its result. */
+struct outcome {
+  uint32_t payload; /* bytes that are in their place behind the reply already */
+  int held;         /* there is no result yet: it was put aside */
+};
+
+static int64_t perform_read(struct server *server, const uint64_t args[6], struct outcome *outcome) {
   int64_t length = (int64_t)args[1];
   if (length < 0)
     length = 0;
@@ -102,31 +107,33 @@ static int64_t perform_read(struct server *server, const uint64_t args[6], uint3
   int error = memory_read(&server->memory, to, args[0], (size_t)length);
   if (error)
     return error;
-  *payload = (uint32_t)length;
+  outcome->payload = (uint32_t)length;
   return length;
 }
 
 static int64_t perform_hold(struct server *server, const struct afar_request *request, const uint64_t args[6],
-                            struct history *history) {
+                            struct history *history, struct outcome *outcome) {
   if (history == &server->live)
     server->behind_hold = 1;
   int64_t result = hold_try(args);
-  if (result == 0)
-    result = hold_put(server, request, args, history);
-  return result ? result : HELD;
+  if (result != 0)
+    return result;
+  result = hold_put(server, request, args, history);
+  outcome->held = result == 0;
+  return result;
 }
 
 static int64_t perform(struct server *server, const struct afar_request *request, const uint64_t args[6],
-                       uint32_t *payload, struct history *history) {
+                       struct history *history, struct outcome *outcome) {
   if (request->flags & AFAR_FLUSH)
     server_flush(server);
   switch (request->op) {
   case AFAR_OP_CALL:
     return syscall6(request->nr, args[0], args[1], args[2], args[3], args[4], args[5]);
   case AFAR_OP_READ:
-    return perform_read(server, args, payload);
+    return perform_read(server, args, outcome);
   case AFAR_OP_HOLD:
-    return perform_hold(server, request, args, history);
+    return perform_hold(server, request, args, history, outcome);
   case AFAR_OP_CANCEL:
     return hold_cancel(server, (uint32_t)args[0]);
   case AFAR_OP_VALUE:
@@ -136,16 +143,15 @@ static int64_t perform(struct server *server, const struct afar_request *request
   }
 }
 
-int64_t request_perform(struct server *server, const struct afar_request *request, int verdict,
-                        struct history *history) {
+int request_perform(struct server *server, const struct afar_request *request, int verdict, struct history *history) {
   uint64_t args[6];
-  uint32_t payload = 0;
+  struct outcome outcome = {0, 0};
   int64_t result = verdict ? verdict : request_prepare(server, request, history, args);
   if (result == 0)
-    result = perform(server, request, args, &payload, history);
-  if (result != HELD)
-    request_finish(server, request, args, result, payload, history);
-  return result;
+    result = perform(server, request, args, history, &outcome);
+  if (!outcome.held)
+    request_finish(server, request, args, result, outcome.payload, history);
+  return outcome.held;
 }
 
 int request_settle(struct afar_request *request, uint32_t behind, const struct history *history) {

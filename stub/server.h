@@ -81,12 +81,9 @@ void server_flush(struct server *server);
 
 /* ---- request.c ---- */
 
-#define HELD INT64_MIN /* no result yet: the request was put aside */
-
-/* Performs a request as the next of `history`, or lets it fail with `verdict` if that isn't 0. HELD: it was put aside,
- * else it was answered and remembered. */
-int64_t request_perform(struct server *server, const struct afar_request *request, int verdict,
-                        struct history *history);
+/* Performs a request as the next of `history`, or lets it fail with `verdict` if that isn't 0. 1: it was put aside;
+ * 0: it was answered and remembered. */
+int request_perform(struct server *server, const struct afar_request *request, int verdict, struct history *history);
 
 /* Whether conditions allow a request to be performed: 0 or a negative errno; then `args` are its arguments. */
 int request_prepare(struct server *server, const struct afar_request *request, const struct history *history,

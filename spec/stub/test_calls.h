@@ -5,6 +5,7 @@ static void calls(void) {
   CHECK_EQ(CALL(far, 0, GETPID, 0), far->pid);
   CHECK_EQ(CALL(far, 0, CLOSE, 999), -EBADF);
   CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_VALUE, ARGS(77))), 77);
+  CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_VALUE, ARGS(1ull << 63))), INT64_MIN);
   CHECK_EQ(ask(far, 0, REQ(.op = 99)), -EOPNOTSUPP);
   CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_CANCEL, ARGS(1234))), -ENOENT);
   CHECK_EQ(ask(far, 0, REQ(.nr = 0xffff)), -ENOSYS);

@@ -15,6 +15,8 @@ static void attach_refuses(void) {
   CHECK_EQ(attach(far, 1, fds[0], R, 1ull << 40, 1), -EINVAL);
   CHECK_EQ(attach(far, 1, 999, R, 1, 1), -EBADF);
   CHECK_EQ(attach(far, 1, 5, R, 1, 1), -EBADF);
+  CHECK_EQ(attach(far, 1, far->hello.in_fd, R, 1, 1), -EBUSY);
+  CHECK_EQ(attach(far, 1, far->hello.epoll_fd, R, 1, 1), -EBUSY);
   int64_t fd = attach(far, 1, fds[0], R, 1, 1);
   CHECK(fd >= AFAR_FD_ZONE);
   CHECK_EQ(CALL(far, 0, FCNTL, fds[0], F_GETFD), -EBADF);
