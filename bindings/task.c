@@ -82,6 +82,8 @@ static void chain_queue(struct task *task, struct chain *chain) {
     memcpy(at, &request, sizeof request);
     at += sizeof request + (request.op == AFAR_OP_WRITE ? request.args[1] : 0);
   }
+  chain->at = task->queued;
+  task->queued += bytes_length(&chain->requests);
   bytes_append(&task->out, bytes_head(&chain->requests), bytes_length(&chain->requests));
   bytes_free(&chain->requests);
   task->held += chain->held;
@@ -236,11 +238,14 @@ static void task_flush(struct task *task) {
     return;
   if (task->stream) {
     stream_data(task->stream, 0, bytes_head(&task->out), length);
+    task->sent = task->queued;
     return bytes_drop(&task->out, length);
   }
   long count = channel_write(task->channel, bytes_head(&task->out), length);
-  if (count > 0)
-    bytes_drop(&task->out, (size_t)count);
+  if (count <= 0)
+    return;
+  task->sent += (uint64_t)count;
+  bytes_drop(&task->out, (size_t)count);
 }
 
 static void run_flush(struct flush *flush) {
@@ -263,26 +268,6 @@ static void task_release(struct task *task) {
   free(task);
 }
 
-/* How many requests at the end of the queue never left: these were surely not performed. */
-static void mark_unsent(struct task *task) {
-  char *at = bytes_head(&task->out), *end = at + bytes_length(&task->out);
-  /* What is left in the queue may begin inside a request; count back is impossible, so a partly sent queue is "sent".
-   */
-  if (task->out.head != 0)
-    return;
-  while (at < end) {
-    struct afar_request request;
-    memcpy(&request, at, sizeof request);
-    struct pending *pending = &task->pending[request.tag];
-    if (pending->chain && pending->index == 0) {
-      struct chain *chain = pending->chain;
-      loop_complete(task->loop, chain->id, 0, FATE_UNSENT);
-      chain->id = 0;
-    }
-    at += sizeof request + (request.op == AFAR_OP_WRITE ? request.args[1] : 0);
-  }
-}
-
 static void task_end(struct task *task, enum fate fate) {
   if (task->ended)
     return;
@@ -290,12 +275,11 @@ static void task_end(struct task *task, enum fate fate) {
   loop_complete(task->loop, task->end_id, 0, fate);
   task->end_id = 0;
   end_fds(task, fate);
-  mark_unsent(task);
   for (uint32_t tag = 0; tag < task->pending_size; tag++) {
     struct chain *chain = task->pending[tag].chain;
     if (!chain)
       continue;
-    loop_complete(task->loop, chain->id, 0, fate);
+    loop_complete(task->loop, chain->id, 0, chain->at >= task->sent ? FATE_UNSENT : fate);
     chain->id = 0;
     for (uint32_t i = 0; i < chain->count; i++)
       if (chain->outcomes[i].state == OUTCOME_SENT)
@@ -322,7 +306,8 @@ static void task_end(struct task *task, enum fate fate) {
 
 static void on_end(struct sink *sink, enum fate fate, int error) {
   struct task *task = (struct task *)((char *)sink - offsetof(struct task, sink));
-  /* A carrier that ends inside a reply, or by an error, broke. But a process that ends with requests unread says that. */
+  /* A carrier that ends inside a reply, or by an error, broke. But a process that ends with requests unread says that.
+   */
   int broke = (error && error != ECONNRESET) || task->reply_have || task->data_left;
   task_end(task, fate == FATE_EOF && broke ? FATE_LOST : fate);
 }

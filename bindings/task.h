@@ -28,6 +28,7 @@ struct chain {
   struct bytes requests; /* encoded, with the payload behind each; given back once sent */
   struct outcome *outcomes;
   uint32_t count, capacity, answered;
+  uint64_t at;   /* where it begins in all that its task ever queued */
   uint32_t held; /* slots that it may take in the stub: the first HOLD and all behind it */
   struct chain *next;
 };
@@ -44,6 +45,7 @@ struct task {
   struct sink sink;
   struct flush flush;
   struct bytes out;
+  uint64_t queued, sent; /* bytes in all; a chain that begins behind `sent` has surely not been performed */
   struct pending *pending;
   uint32_t pending_size, pending_free, in_flight;
   uint32_t hold_slots, held;             /* slots of the stub: all, in use */
