@@ -1,5 +1,6 @@
 /* A cloned child: from its first instruction to its last it uses nothing but its block. */
 #include "child.h"
+#include "ring.h"
 
 #define STACK_SIZE 4096 /* at least; it has all that is left of the block */
 
@@ -11,6 +12,8 @@ struct child {
 _Static_assert(sizeof(struct child) + STACK_SIZE <= CHILD_BLOCK_SIZE, "a child's block is too small");
 
 static void send_replies(struct server *server, const uint8_t *bytes, size_t length) {
+  if (server->ring)
+    return ring_send(server, bytes, length);
   if (write_all(server->carrier, bytes, length) < 0)
     sys_exit(0);
 }
@@ -19,9 +22,8 @@ static void flush(struct server *server) {
   (void)server;
 }
 
-static int64_t perform_other(uint8_t op, const uint64_t args[6]) {
-  (void)op, (void)args;
-  return -EOPNOTSUPP;
+static int64_t perform_other(struct server *server, uint8_t op, const uint64_t args[6]) {
+  return op == AFAR_OP_RING ? ring_begin(server, args) : -EOPNOTSUPP;
 }
 
 static const struct server_kind kind = {send_replies, flush, perform_other};
@@ -39,6 +41,8 @@ static int move_up(int fd) {
 
 /* Performs what can be performed, and sleeps once. */
 void child_turn(struct server *server) {
+  if (server->ring)
+    return ring_turn(server);
   server_send(server);
   int readable = 1;
   if (server->held > 0) {

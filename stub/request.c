@@ -139,7 +139,7 @@ static int64_t perform(struct server *server, const struct afar_request *request
   case AFAR_OP_VALUE:
     return (int64_t)args[0];
   default:
-    return server->kind->perform(request->op, args);
+    return server->kind->perform(server, request->op, args);
   }
 }
 

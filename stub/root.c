@@ -25,7 +25,8 @@ static int64_t set_silence(uint64_t seconds) {
   return 0;
 }
 
-static int64_t perform_other(uint8_t op, const uint64_t args[6]) {
+static int64_t perform_other(struct server *server, uint8_t op, const uint64_t args[6]) {
+  (void)server;
   switch (op) {
   case AFAR_OP_ATTACH:
     return channel_attach(args);

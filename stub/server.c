@@ -108,5 +108,8 @@ void server_feed(struct server *server, const uint8_t *bytes, size_t length) {
     length -= part;
     if (server->ready)
       hold_run(server);
+    if (server->switched)
+      length = 0;
+    server->switched = 0;
   }
 }

@@ -30,14 +30,17 @@ struct server;
 
 /* What a root and a child do differently. */
 struct server_kind {
-  void (*send)(struct server *server, const uint8_t *bytes, size_t length); /* all replies, or exits */
-  void (*flush)(struct server *server);                                     /* what was sent is really out */
-  int64_t (*perform)(uint8_t op, const uint64_t args[6]);                   /* operations that not every process has */
+  void (*send)(struct server *server, const uint8_t *bytes, size_t length);      /* all replies, or exits */
+  void (*flush)(struct server *server);                                          /* what was sent is really out */
+  int64_t (*perform)(struct server *server, uint8_t op, const uint64_t args[6]); /* what not every process has */
 };
 
 struct server {
   const struct server_kind *kind;
-  int carrier; /* a child's; a root has channel 0 */
+  int carrier;            /* a child's; a root has channel 0 */
+  struct afar_ring *ring; /* a child's carrier, once it was told; NULL: none */
+  uint8_t turns;
+  uint8_t switched; /* to the ring: what still follows on the socket are no requests */
   struct memory memory;
 
   struct afar_request request; /* the one that is arriving */

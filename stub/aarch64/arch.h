@@ -5,6 +5,8 @@
 #define AFAR_MACHINE 183 /* EM_AARCH64 */
 #define AFAR_EPOLL_LAYOUT
 
+#define AFAR_PAUSE() __asm__ volatile("yield")
+
 enum afar_nr {
   NR_EPOLL_CREATE1 = 20,
   NR_EPOLL_CTL = 21,

@@ -5,6 +5,8 @@
 #define AFAR_MACHINE      62 /* EM_X86_64 */
 #define AFAR_EPOLL_LAYOUT __attribute__((packed))
 
+#define AFAR_PAUSE() __builtin_ia32_pause()
+
 enum afar_nr {
   NR_READ = 0,
   NR_WRITE = 1,

@@ -1,0 +1,133 @@
+#include "ring.h"
+
+#define TURNS 32
+
+#define LOAD(place)         __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
+#define STORE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELEASE)
+#define FENCE()             __atomic_thread_fence(__ATOMIC_SEQ_CST)
+
+static uint32_t arrived(const struct afar_ring *ring) {
+  return LOAD(ring->to_stub_tail) - ring->to_stub_head;
+}
+
+static uint32_t room(const struct afar_ring *ring) {
+  return (uint32_t)sizeof ring->to_host - (ring->to_host_tail - LOAD(ring->to_host_head));
+}
+
+/* What it looks for before it sleeps. */
+typedef uint32_t (*wanted)(const struct afar_ring *ring);
+
+static int look(const struct afar_ring *ring, wanted wanted) {
+  for (uint32_t left = LOAD(ring->spin); left > 0; left--) {
+    if (wanted(ring))
+      return 1;
+    AFAR_PAUSE();
+  }
+  return wanted(ring) != 0;
+}
+
+/* Any byte on the socket wakes; its end is the end. */
+static void take_bell(struct server *server) {
+  int64_t count = sys_read(server->carrier, server->in, IN_SIZE);
+  if (count == 0 || (count < 0 && count != -EINTR && count != -EAGAIN))
+    sys_exit(count < 0);
+}
+
+static void sleep_once(struct server *server, wanted wanted, int holds) {
+  struct afar_ring *ring = server->ring;
+  __atomic_store_n(&ring->stub_asleep, 1, __ATOMIC_RELAXED);
+  FENCE();
+  if (!wanted(ring)) {
+    if (!holds)
+      take_bell(server);
+    else if (hold_wait(server, server->carrier, -1))
+      take_bell(server);
+  }
+  __atomic_store_n(&ring->stub_asleep, 0, __ATOMIC_RELAXED);
+}
+
+static void wake_host(struct server *server) {
+  struct afar_ring *ring = server->ring;
+  static const struct afar_reply bell = {AFAR_TAG_BELL, 0, 0};
+  FENCE();
+  if (LOAD(ring->host_asleep) && __atomic_exchange_n(&ring->host_asleep, 0, __ATOMIC_ACQ_REL))
+    if (write_all(server->carrier, &bell, sizeof bell) < 0)
+      sys_exit(0);
+}
+
+void ring_send(struct server *server, const uint8_t *bytes, size_t length) {
+  struct afar_ring *ring = server->ring;
+  while (length > 0) {
+    uint32_t at = ring->to_host_tail % sizeof ring->to_host, part = (uint32_t)sizeof ring->to_host - at;
+    uint32_t space = room(ring);
+    if (space == 0) {
+      wake_host(server);
+      if (!look(ring, room))
+        sleep_once(server, room, 0);
+      continue;
+    }
+    part = part < space ? part : space;
+    part = part < length ? part : (uint32_t)length;
+    memcpy(ring->to_host + at, bytes, part);
+    STORE(ring->to_host_tail, ring->to_host_tail + part);
+    bytes += part;
+    length -= part;
+  }
+  wake_host(server);
+}
+
+/* Up to the ring's end. */
+static void take(struct server *server) {
+  struct afar_ring *ring = server->ring;
+  uint32_t length = arrived(ring), at = ring->to_stub_head % sizeof ring->to_stub;
+  uint32_t part = (uint32_t)sizeof ring->to_stub - at;
+  part = part < length ? part : length;
+  if (part == 0)
+    return;
+  server_feed(server, ring->to_stub + at, part);
+  STORE(ring->to_stub_head, ring->to_stub_head + part);
+}
+
+/* While requests keep coming nobody sleeps, and so nobody looks at what is held: now and then is enough. */
+static void look_at_holds(struct server *server) {
+  if (server->held == 0 || ++server->turns % TURNS != 0)
+    return;
+  hold_wait(server, server->carrier, 0);
+  hold_run(server);
+}
+
+void ring_turn(struct server *server) {
+  server_send(server);
+  if (!look(server->ring, arrived)) {
+    wake_host(server); /* it may wait for room */
+    sleep_once(server, arrived, server->held > 0);
+    hold_run(server);
+  }
+  look_at_holds(server);
+  take(server);
+}
+
+/* Whether all of it can be read and written; what follows takes that for granted. */
+static int64_t probe(struct server *server, uint64_t address) {
+  uint8_t byte;
+  for (uint64_t at = address; at < address + sizeof(struct afar_ring); at += 2048) {
+    int error = memory_read(&server->memory, &byte, at, 1);
+    if (!error)
+      error = memory_write(&server->memory, at, &byte, 1);
+    if (error)
+      return error;
+  }
+  return 0;
+}
+
+int64_t ring_begin(struct server *server, const uint64_t args[6]) {
+  if (args[0] % 64 != 0 || server->ring || server->held > 0)
+    return -EINVAL;
+  int64_t error = probe(server, args[0]);
+  if (error)
+    return error;
+  server_send(server);
+  server->ring = (struct afar_ring *)args[0];
+  server->switched = 1;
+  return 0;
+}
