@@ -7,6 +7,7 @@
 static uint64_t random_state;
 static uint8_t input[INPUT_MAX];
 static size_t input_length;
+static int input_damaged;
 
 static uint64_t random_next(void) {
   uint64_t x = random_state += 0x9e3779b97f4a7c15u;
@@ -125,7 +126,9 @@ static size_t some_request(uint8_t *to) {
 }
 
 static void damage(void) {
-  switch (random_below(8)) {
+  uint64_t how = random_below(8);
+  input_damaged = how < 3;
+  switch (how) {
   case 0:
     for (uint64_t i = 1 + random_below(8); i > 0 && input_length > 0; i--)
       input[random_below(input_length)] ^= (uint8_t)(1 << random_below(8));

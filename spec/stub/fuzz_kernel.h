@@ -14,8 +14,8 @@ static struct {
   size_t at; /* in the input */
   uint64_t calls_here, clock;
   char *stack;
-  int dirty; /* the channels' table must be cleared */
-  struct block *blocks[BLOCKS_MAX];
+  struct block *blocks[BLOCKS_MAX]; /* those that are mapped */
+  struct block *spare[BLOCKS_MAX];
   /* the parser of what the stub writes */
   uint32_t have, left, reply_have, reply_left;
   uint8_t frame[8], reply[16];
@@ -27,6 +27,8 @@ static _Alignas(4096) uint8_t child_block[CHILD_BLOCK_SIZE];
 static uint8_t *arena_bytes; /* far from all else: no damaged address of it is one of the stub */
 static void *channel_table;
 
+void __asan_poison_memory_region(const volatile void *at, size_t length);
+void __asan_unpoison_memory_region(const volatile void *at, size_t length);
 int madvise(void *at, size_t length, int advice);
 #define MADV_DONTNEED 4
 
@@ -61,15 +63,18 @@ static void kernel_begin(int in, int is_root) {
   kernel.have = kernel.left = kernel.reply_have = kernel.reply_left = 0;
 }
 
+static int64_t kernel_unmap(uint64_t at);
+
 static void kernel_end(void) {
   kernel.calls += kernel.calls_here;
   for (int i = 0; i < BLOCKS_MAX; i++) {
-    free(kernel.blocks[i]);
-    kernel.blocks[i] = NULL;
+    if (kernel.blocks[i])
+      kernel_unmap((uint64_t)kernel.blocks[i]);
   }
-  if (kernel.dirty)
+  if (input_damaged) /* only then numbers of channels may be large */
     madvise(channel_table, AFAR_CHANNELS_MAX * sizeof(struct channel), MADV_DONTNEED);
-  kernel.dirty = 0;
+  else
+    memset(channel_table, 0, 8 * sizeof(struct channel));
 }
 
 /* ---- which memory is the stub's ---- */
@@ -231,19 +236,23 @@ static int64_t kernel_recvmsg(int fd, struct msghdr *message) {
 
 static int64_t kernel_map(uint64_t length) {
   if (length == AFAR_CHANNELS_MAX * sizeof(struct channel)) {
-    kernel.dirty = 1;
     return (int64_t)channel_table;
   }
-  for (int i = 0; i < BLOCKS_MAX && length == BLOCK_SIZE; i++)
-    if (!kernel.blocks[i])
-      return (int64_t)(kernel.blocks[i] = malloc(length));
+  for (int i = 0; i < BLOCKS_MAX && length == BLOCK_SIZE; i++) {
+    if (kernel.blocks[i])
+      continue;
+    if (!kernel.spare[i])
+      kernel.spare[i] = malloc(length);
+    __asan_unpoison_memory_region(kernel.spare[i], length);
+    return (int64_t)(kernel.blocks[i] = kernel.spare[i]);
+  }
   return length == BLOCK_SIZE || one_in(2) ? -ENOMEM : (int64_t)arena_bytes;
 }
 
 static int64_t kernel_unmap(uint64_t at) {
   for (int i = 0; i < BLOCKS_MAX; i++)
     if (kernel.blocks[i] && (uint64_t)kernel.blocks[i] == at) {
-      free(kernel.blocks[i]);
+      __asan_poison_memory_region(kernel.blocks[i], BLOCK_SIZE);
       kernel.blocks[i] = NULL;
       return 0;
     }
