@@ -149,8 +149,10 @@ end
 local Place = { __name = "memory read" }
 Place.__index = Place
 
-local function fetch_in_place(self, arena, address, length, o)
-  local place = setmetatable({ arena = arena, address = address, length = length, if_ok = o.if_ok, if_failed = o.if_failed }, Place)
+local function fetch_in_place(self, arena, address, length, most, o)
+  local place = setmetatable({
+    arena = arena, address = address, length = length, most = most, if_ok = o.if_ok, if_failed = o.if_failed,
+  }, Place)
   if o.if_ok == nil and not o.if_failed and not o.always then place.if_ok = self.last end
   self.places = self.places or {}
   self.places[#self.places + 1] = place
@@ -162,10 +164,12 @@ function Recorder:fetch_most(address, most)
   return self.process.space:in_place(address, most) and most or self.machine.read_max
 end
 
---- The memory's bytes come with the reply: see data(). `length`: at most fetch_most(); or a result, and then at most `most`.
+--- The memory's bytes come with the reply: see data(). `length`: at most fetch_most(); or a result, or a number in memory, and then at
+--- most `most`.
 function Recorder:fetch(address, length, o, most)
-  local arena = self.process.space:in_place(address, most or (type(length) == "number" and length) or self.machine.read_max)
-  if arena then return fetch_in_place(self, arena, address, length, o or none) end
+  most = most or (type(length) == "number" and length) or self.machine.read_max
+  local arena = self.process.space:in_place(address, most)
+  if arena then return fetch_in_place(self, arena, address, length, most, o or none) end
   return add(self, OP.READ, 0, "memory read", o or none, address, length)
 end
 
@@ -281,16 +285,28 @@ end
 
 local function failed(result) return result == nil or (result < 0 and result >= -4095) end
 
+--- The number in memory that is the length of what was fetched in place.
+local function loaded(self, load)
+  local size = load.kind == LOAD32 and 4 or 8
+  local arena = self.process.space:in_place(load.address, size)
+  local bytes = arena and arena:read(load.address, size) or ""
+  local number = 0
+  for i = #bytes, 1, -1 do number = number * 256 + bytes:byte(i) end
+  return number
+end
+
 --- Takes the bytes of all that was fetched in place, before the memory is anybody else's.
 local function take_places(self)
   for _, place in ipairs(self.places) do
     local ok = (not place.if_ok or not failed(self:result(place.if_ok))) and (not place.if_failed or failed(self:result(place.if_failed)))
     local length = place.length
-    if ok and type(length) == "table" then
+    if ok and getmetatable(length) == Load then
+      length = loaded(self, length)
+    elseif ok and type(length) == "table" then
       local result = self:result(length)
       ok, length = not failed(result), result and result + length.add
     end
-    if ok then place.data = place.arena:read(place.address, math.max(length, 0)) end
+    if ok then place.data = place.arena:read(place.address, math.min(math.max(length, 0), place.most)) end
   end
 end
 
