@@ -110,6 +110,8 @@ void ring_turn(struct server *server) {
 /* Whether all of it can be read and written; what follows takes that for granted. */
 static int64_t probe(struct server *server, uint64_t address) {
   uint8_t byte;
+  if (address > ~0ull - sizeof(struct afar_ring))
+    return -EFAULT;
   for (uint64_t at = address; at < address + sizeof(struct afar_ring); at += 2048) {
     int error = memory_read(&server->memory, &byte, at, 1);
     if (!error)

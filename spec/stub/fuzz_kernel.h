@@ -6,7 +6,7 @@
 #define FD_MOVED        64 /* what every fd that is moved becomes, as far as the input's goes */
 #define CALLS_MAX       1000000
 #define BLOCKS_MAX      64
-#define ARENA_SIZE_HERE 4096
+#define ARENA_SIZE_HERE 4096 /* a ring lies behind it */
 
 static struct {
   jmp_buf exit;
@@ -47,8 +47,8 @@ _Noreturn static void bug(const char *what) {
 }
 
 static void kernel_init(void) {
-  arena_bytes = aligned_alloc(4096, ARENA_SIZE_HERE);
-  memset(arena_bytes, 0, ARENA_SIZE_HERE);
+  arena_bytes = aligned_alloc(4096, 5 * ARENA_SIZE_HERE);
+  memset(arena_bytes, 0, 5 * ARENA_SIZE_HERE);
   channel_table = aligned_alloc(4096, AFAR_CHANNELS_MAX * sizeof(struct channel));
 }
 
@@ -79,6 +79,10 @@ static void kernel_end(void) {
 
 /* ---- which memory is the stub's ---- */
 
+static struct afar_ring *host_ring(void) {
+  return (struct afar_ring *)(arena_bytes + ARENA_SIZE_HERE);
+}
+
 static int within(uint64_t at, uint64_t length, const void *base, uint64_t size) {
   return at >= (uint64_t)base && at - (uint64_t)base <= size && length <= size - (at - (uint64_t)base);
 }
@@ -96,6 +100,8 @@ static int is_buffer(uint64_t at, uint64_t length) {
     return 1;
   if (kernel.is_root && (within(at, length, root.in_bytes, sizeof root.in_bytes) ||
                          within(at, length, root.out_bytes, sizeof root.out_bytes)))
+    return 1;
+  if (!kernel.is_root && within(at, length, host_ring()->to_stub, sizeof host_ring()->to_stub))
     return 1;
   for (int i = 0; i < BLOCKS_MAX; i++)
     if (kernel.blocks[i] && within(at, length, kernel.blocks[i]->bytes, sizeof kernel.blocks[i]->bytes))
@@ -174,6 +180,50 @@ static void on_output(const uint8_t *bytes, size_t length) {
   }
 }
 
+/* ---- a mad host's side of a ring ---- */
+
+static void take_replies(struct afar_ring *ring) {
+  uint32_t there = ring->to_host_tail - ring->to_host_head;
+  EXPECT(kernel.unchecked || there <= sizeof ring->to_host);
+  if (one_in(3))
+    there = (uint32_t)random_below(there + 1);
+  for (uint32_t i = 0; i < there && !kernel.unchecked; i++)
+    on_reply_byte(ring->to_host[(ring->to_host_head + i) % sizeof ring->to_host]);
+  ring->to_host_head += there;
+}
+
+static void give_requests(struct afar_ring *ring) {
+  uint32_t space = (uint32_t)sizeof ring->to_stub - (ring->to_stub_tail - ring->to_stub_head);
+  size_t left = input_length - kernel.at;
+  if (space > sizeof ring->to_stub)
+    space = 0;
+  for (uint64_t i = random_below((left < space ? left : space) + 1); i > 0; i--)
+    ring->to_stub[ring->to_stub_tail++ % sizeof ring->to_stub] = input[kernel.at++];
+}
+
+/* Whatever the stub does, the host may do something meanwhile. */
+static void kernel_ring(void) {
+  struct afar_ring *ring = child_server()->ring;
+  if (kernel.is_root || !ring)
+    return;
+  EXPECT(ring == host_ring());
+  take_replies(ring);
+  give_requests(ring);
+  ring->host_asleep = one_in(2);
+  if (!one_in(200))
+    return;
+  kernel.unchecked = 1;
+  *(one_in(2) ? &ring->to_stub_tail : &ring->to_host_head) += (uint32_t)random_below(one_in(2) ? 20000 : 200);
+}
+
+/* On a ring's socket there are only bells, and in the end its end. */
+static int64_t kernel_bell(void) {
+  struct afar_ring *ring = host_ring();
+  if (one_in(20))
+    return one_in(2) ? -EAGAIN : -EINTR;
+  return kernel.at == input_length && ring->to_stub_head == ring->to_stub_tail ? 0 : 1;
+}
+
 /* ---- the calls ---- */
 
 static int64_t some_errno(void) {
@@ -183,6 +233,8 @@ static int64_t some_errno(void) {
 
 static int64_t kernel_read_in(uint64_t to, uint64_t length) {
   size_t left = input_length - kernel.at;
+  if (!kernel.is_root && child_server()->ring)
+    return kernel_bell();
   if (one_in(20))
     return one_in(2) ? -EAGAIN : -EINTR;
   if (length > left)
@@ -213,7 +265,7 @@ static int64_t kernel_write(int fd, uint64_t from, uint64_t length) {
     return fd == kernel.in ? -EAGAIN : some_errno();
   if (one_in(4))
     length = random_below(length + 1);
-  if (fd == kernel.in && length > 0)
+  if (fd == kernel.in && length > 0 && (kernel.is_root || !child_server()->ring))
     on_output((const uint8_t *)from, length);
   return (int64_t)length + (length == 0 && fd == kernel.in ? -EINTR : 0);
 }
@@ -293,7 +345,8 @@ static int64_t kernel_transfer(const struct iovec *own, const struct iovec *othe
   EXPECT(is_buffer(own->base, own->length) || own->length > 1 << 20);
   if (one_in(40))
     return one_in(2) ? -ENOSYS : some_errno();
-  if (!in_arena(other->base, other->length))
+  if (!in_arena(other->base, other->length) &&
+      !(own->length == 1 && within(other->base, 1, host_ring(), sizeof(struct afar_ring))))
     return -EFAULT;
   uint64_t length = one_in(8) ? random_below(own->length + 1) : own->length;
   if (is_read)
@@ -319,6 +372,7 @@ int64_t syscall6(int64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uin
   (void)e, (void)f;
   if (++kernel.calls_here > CALLS_MAX)
     bug("it hangs");
+  kernel_ring();
   switch (nr) {
   case NR_EXIT_GROUP:
     kernel.exits[a != 0]++;

@@ -18,7 +18,7 @@
 _Noreturn void afar_root(uint64_t *stack);
 
 static uint64_t seed, number;
-static const char *const shapes[] = {"child", "root", "start"};
+static const char *const shapes[] = {"child", "root", "start", "ring"};
 static int shape;
 
 /* Their headers and the stub's cannot be had at once. */
@@ -41,12 +41,21 @@ void afar_child_entry(void) {
   abort();
 }
 
+static void begin_ring(void) {
+  struct afar_request request = {.op = AFAR_OP_RING, .args = {(uint64_t)host_ring()}};
+  memset(host_ring(), 0, sizeof(struct afar_ring));
+  host_ring()->spin = (uint32_t)random_below(3);
+  server_feed(child_server(), (uint8_t *)&request, sizeof request);
+}
+
 static void run_child(void) {
   struct afar_start *start = (struct afar_start *)child_block;
   memset(start, 0, sizeof *start);
   start->fd[1] = (int)random_below(40);
   kernel_begin(start->fd[1] < AFAR_FD_CHILD ? FD_MOVED : start->fd[1], 0);
   child_init(start);
+  if (shape == 3)
+    begin_ring();
   for (;;)
     child_turn(child_server());
 }
@@ -87,11 +96,11 @@ static void run_start(void) {
 }
 
 static void one(void) {
-  static void (*const runs[])(void) = {run_child, run_root, run_start};
+  static void (*const runs[])(void) = {run_child, run_root, run_start, run_child};
   random_state = (seed << 40) ^ (number * 0x9e3779b97f4a7c15u) ^ 0x1234567;
   uint64_t pick = random_below(256);
-  shape = pick == 0 ? 2 : pick < 90 ? 0 : 1;
-  if (shape == 0)
+  shape = pick == 0 ? 2 : pick < 60 ? 0 : pick < 100 ? 3 : 1;
+  if (shape == 0 || shape == 3)
     input_of_child();
   else
     input_of_root();
