@@ -1,5 +1,6 @@
 --- afar: any Linux system call, in any process under our control, on this machine or on another. This file is the table of contents.
 
+local address = require "afar.address"
 local bootstrap = require "afar.bootstrap"
 local chain = require "afar.chain"
 local errors = require "afar.error"
@@ -23,6 +24,11 @@ for _, name in ipairs { "afar.content", "afar.copy", "afar.bootstrap", "afar.ssh
   require(name)
 end
 
+-- Sockets, and moving bytes.
+for _, name in ipairs { "afar.socket", "afar.connection", "afar.transfer" } do
+  require(name)
+end
+
 process.define("malloc", pointer.malloc)
 process.define("ptr", pointer.ptr)
 process.install_chains(fds.recorded)
@@ -37,6 +43,7 @@ local afar = {
   is_cancelled = nursery.is_cancelled,
   sleep = sched.sleep,
   is_error = errors.is,
+  address = address.of,
   machines = machine.all,
   set_pings = machine.set_pings,
   MARKER = bootstrap.MARKER,
