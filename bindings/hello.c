@@ -107,14 +107,15 @@ static int l_hello(lua_State *L) {
 
 enum { CMSG_LENGTH = 20, SOL_SOCKET_ = 1, SCM_RIGHTS_ = 1 };
 
-/* start(orphan, ppid) -> what stands at the start of a child's block */
+/* start(orphan, ppid[, carrier]) -> what stands at the start of a child's block; carrier: its socket, if that is there
+ * already */
 static int l_start(lua_State *L) {
   struct afar_start start = {.flags = lua_toboolean(L, 1) ? AFAR_START_ORPHAN : 0,
                              .ppid = luaL_checkint(L, 2),
                              .cmsg_length = CMSG_LENGTH,
                              .cmsg_level = SOL_SOCKET_,
                              .cmsg_type = SCM_RIGHTS_,
-                             .fd = {-1, -1},
+                             .fd = {-1, luaL_optint(L, 3, -1)},
                              .carrier = -1};
   lua_pushlstring(L, (const char *)&start, sizeof start);
   return 1;
@@ -174,6 +175,7 @@ int luaopen_afar_hello(lua_State *L) {
   constant(L, "MESSAGE_SIZE", sizeof(struct message));
   constant(L, "STACK_SIZE", 16);
   constant(L, "ZONE", AFAR_FD_ZONE);
+  constant(L, "RING_SIZE", sizeof(struct afar_ring));
   constant(L, "WINDOW", 256 * 1024);
   constant(L, "ATTACH_READ", AFAR_ATTACH_READ);
   constant(L, "ATTACH_WRITE", AFAR_ATTACH_WRITE);

@@ -91,10 +91,75 @@ static void on_timeout(struct ev_loop *ev, ev_timer *timer, int events) {
   (void)ev, (void)timer, (void)events;
 }
 
+void loop_poll(struct loop *loop, struct poll *poll) {
+  if (poll->at)
+    return;
+  poll->next = loop->polls;
+  poll->at = &loop->polls;
+  if (poll->next)
+    poll->next->at = &poll->next;
+  loop->polls = poll;
+}
+
+void loop_poll_stop(struct poll *poll) {
+  if (!poll->at)
+    return;
+  *poll->at = poll->next;
+  if (poll->next)
+    poll->next->at = poll->at;
+  poll->at = NULL;
+}
+
+static int poll_all(struct loop *loop, int sleeping) {
+  int came = 0;
+  for (struct poll *poll = loop->polls, *next; poll; poll = next) {
+    next = poll->next;
+    came |= poll->run(poll, sleeping);
+  }
+  return came;
+}
+
+enum { PATIENCE_NS = 20000, EVENTS_EVERY = 16 };
+
+static int64_t nanoseconds(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+/* Looks for a moment, which is shorter each time that it was in vain. */
+static int look(struct loop *loop) {
+  if (!loop->polls)
+    return 0;
+  if (poll_all(loop, 0))
+    return 1;
+  if (loop->patience == 0)
+    loop->patience = PATIENCE_NS / 64;
+  for (int64_t until = nanoseconds() + loop->patience; nanoseconds() < until;)
+    if (poll_all(loop, 0)) {
+      loop->patience = PATIENCE_NS;
+      return 1;
+    }
+  loop->patience /= 2;
+  return 0;
+}
+
 /* Sleeps until something has happened, at most `seconds` (negative: no limit). */
 static void loop_wait(struct loop *loop, double seconds) {
   flush_all(loop);
-  if (loop->head < loop->tail || seconds == 0) {
+  int ready = loop->head < loop->tail || seconds == 0;
+  if (ready && loop->polls)
+    poll_all(loop, 0);
+  else if (!ready && look(loop))
+    ready = 1;
+  flush_all(loop);
+  if (ready && loop->polls && ++loop->turns % EVENTS_EVERY != 0)
+    return;
+  if (!ready && loop->polls && poll_all(loop, 1)) {
+    poll_all(loop, -1);
+    ready = 1;
+  }
+  if (ready || loop->head < loop->tail) {
     ev_run(loop->ev, EVRUN_NOWAIT);
   } else {
     ev_timer timer;
@@ -106,6 +171,8 @@ static void loop_wait(struct loop *loop, double seconds) {
     }
     ev_run(loop->ev, EVRUN_ONCE);
     ev_timer_stop(loop->ev, &timer);
+    poll_all(loop, -1);
+    poll_all(loop, 0);
   }
   flush_all(loop);
 }

@@ -24,12 +24,23 @@ struct flush {
   int queued;
 };
 
+/* Something that is looked at in each turn, since nothing tells when it has changed. */
+struct poll {
+  /* sleeping 0: look; 1: look once more, we are about to sleep and must be woken; -1: we are awake again. Whether
+   * something came. */
+  int (*run)(struct poll *, int sleeping);
+  struct poll *next, **at; /* at: NULL unless it is looked at */
+};
+
 struct loop {
   struct ev_loop *ev;
   uint64_t last_id;
   struct completion *done;
   size_t head, tail, capacity;
   struct flush *first, **last;
+  struct poll *polls;
+  unsigned turns; /* since the kernel was asked for events */
+  unsigned patience;
 };
 
 struct loop *loop_of(lua_State *L);
@@ -38,6 +49,8 @@ uint64_t loop_id(struct loop *loop);
 void loop_complete(struct loop *loop, uint64_t id, int64_t result, enum fate fate);
 void loop_flush_later(struct loop *loop, struct flush *flush);
 void loop_flush_forget(struct loop *loop, struct flush *flush);
+void loop_poll(struct loop *loop, struct poll *poll);
+void loop_poll_stop(struct poll *poll);
 const char *fate_name(enum fate fate);
 
 #endif

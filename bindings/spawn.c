@@ -153,6 +153,12 @@ static int l_dup(lua_State *L) {
   return 1;
 }
 
+/* close(fd): of the host */
+static int l_close(lua_State *L) {
+  close(luaL_checkint(L, 1));
+  return 0;
+}
+
 /* write(fd, string): all of it, for what the host itself prints; waits when the reader is slow */
 static int l_write(lua_State *L) {
   size_t length;
@@ -180,7 +186,7 @@ static int l_isatty(lua_State *L) {
 
 static const luaL_Reg functions[] = {
     {"root", l_root},   {"reap", l_reap}, {"socketpair", l_socketpair}, {"random", l_random}, {"dup", l_dup},
-    {"write", l_write}, {"read", l_read}, {"isatty", l_isatty},         {NULL, NULL},
+    {"write", l_write}, {"read", l_read}, {"isatty", l_isatty},         {"close", l_close},   {NULL, NULL},
 };
 
 int luaopen_afar_spawn(lua_State *L) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arena.h"
 #include "bindings.h"
 #include "stream.h"
 
@@ -34,10 +35,20 @@ static void chain_unref(struct chain *chain) {
   free(chain);
 }
 
+/* Bytes that the reply may bring. */
+static uint32_t most_of(const struct afar_request *request) {
+  if (request->op != AFAR_OP_READ)
+    return 0;
+  if ((request->kinds >> 2 & 3) != AFAR_LITERAL || request->args[1] > UINT32_MAX)
+    return UINT32_MAX;
+  return (uint32_t)request->args[1];
+}
+
 static void chain_add(struct chain *chain, struct afar_request request) {
   if (chain->count == chain->capacity)
     chain->outcomes = grow(chain->outcomes, &chain->capacity, sizeof *chain->outcomes);
-  chain->outcomes[chain->count++] = (struct outcome){.result = -ECANCELED};
+  chain->outcomes[chain->count++] =
+      (struct outcome){.result = -ECANCELED, .most = most_of(&request), .quiet = (request.flags & AFAR_QUIET) != 0};
   if (chain->count > 1)
     request.flags |= AFAR_CHAIN;
   if (request.op == AFAR_OP_HOLD || chain->held)
@@ -57,14 +68,16 @@ static uint32_t pending_take(struct task *task, struct chain *chain, uint32_t in
   uint32_t tag = task->pending_free;
   task->pending_free = task->pending[tag].index;
   task->pending[tag] = (struct pending){chain, index};
-  task->in_flight++;
+  if (task->in_flight++ == 0 && task->linked)
+    link_await(&task->link, 1);
   return tag;
 }
 
 static void pending_give(struct task *task, uint32_t tag) {
   task->pending[tag] = (struct pending){.index = task->pending_free};
   task->pending_free = tag;
-  task->in_flight--;
+  if (--task->in_flight == 0 && task->linked)
+    link_await(&task->link, 0);
 }
 
 static void out_later(struct task *task) {
@@ -113,32 +126,38 @@ static void submit_waiting(struct task *task) {
 
 static void chain_done(struct task *task, struct chain *chain, enum fate fate) {
   task->held -= chain->held;
-  loop_complete(task->loop, chain->id, 0, fate);
+  loop_complete(task->loop, chain->id, chain->call ? chain->outcomes[0].result : 0, fate);
   chain->id = 0;
   chain_unref(chain);
   submit_waiting(task);
 }
 
-/* Quiet requests before this one that were not answered have succeeded. */
-static void settle_quiet(struct task *task, struct chain *chain, uint32_t upto) {
+/* Quiet requests before this one that were not answered have succeeded; others can't be without an answer. */
+static int settle_quiet(struct task *task, struct chain *chain, uint32_t upto) {
   for (uint32_t i = upto; i-- > 0 && chain->outcomes[i].state == OUTCOME_SENT;) {
+    if (!chain->outcomes[i].quiet)
+      return -EPROTO;
     chain->outcomes[i].result = 0;
     chain->outcomes[i].state = OUTCOME_DONE;
     chain->answered++;
     pending_give(task, chain->outcomes[i].tag);
   }
+  return 0;
 }
 
 /* One reply is whole. */
-static void answered(struct task *task, uint32_t tag, int64_t result) {
+static int answered(struct task *task, uint32_t tag, int64_t result) {
   struct chain *chain = task->pending[tag].chain;
   uint32_t index = task->pending[tag].index;
-  settle_quiet(task, chain, index);
+  int error = settle_quiet(task, chain, index);
+  if (error)
+    return error;
   chain->outcomes[index].result = result;
   chain->outcomes[index].state = OUTCOME_DONE;
   pending_give(task, tag);
   if (++chain->answered == chain->count)
     chain_done(task, chain, FATE_DONE);
+  return 0;
 }
 
 /* ---- fds that it hands to the root ---- */
@@ -158,7 +177,7 @@ static int forget_fd(struct task *task, uint64_t id) {
 /* The message has come that says for whom an fd is; the fd came right before it. One that nobody waits for stays open
  * in the root until that ends. */
 static int on_fd(struct task *task, const struct afar_reply *reply) {
-  int fd = task->channel ? channel_take_fd(task->channel) : -1;
+  int fd = task->linked ? link_take_fd(&task->link) : task->channel ? channel_take_fd(task->channel) : -1;
   if (reply->length != 0 || fd < 0)
     return -EPROTO;
   if (forget_fd(task, (uint64_t)reply->result))
@@ -186,12 +205,12 @@ static int reply_begin(struct task *task) {
     return -EPROTO;
   struct pending *pending = &task->pending[reply->tag];
   struct outcome *outcome = &pending->chain->outcomes[pending->index];
-  if (outcome->data || (reply->length > 0 && reply->result != (int64_t)reply->length))
+  if (outcome->data || reply->length > outcome->most)
     return -EPROTO;
-  if (reply->length == 0) {
-    answered(task, reply->tag, reply->result);
-    return 0;
-  }
+  if (reply->length == 0)
+    return answered(task, reply->tag, reply->result);
+  if (reply->result != (int64_t)reply->length)
+    return -EPROTO;
   outcome->data = malloc(reply->length);
   if (!outcome->data)
     return -ENOMEM;
@@ -200,32 +219,38 @@ static int reply_begin(struct task *task) {
   return 0;
 }
 
+/* Takes a piece of a reply's payload; returns how many bytes that was, or a negative errno. */
+static long take_payload(struct task *task, const char *data, size_t length) {
+  struct pending *pending = &task->pending[task->reply.tag];
+  struct outcome *outcome = &pending->chain->outcomes[pending->index];
+  size_t part = length < task->data_left ? length : task->data_left;
+  memcpy(outcome->data + outcome->length - task->data_left, data, part);
+  task->data_left -= (uint32_t)part;
+  int error = task->data_left == 0 ? answered(task, task->reply.tag, task->reply.result) : 0;
+  return error ? error : (long)part;
+}
+
+/* The same for its header. */
+static long take_header(struct task *task, const char *data, size_t length) {
+  size_t part = sizeof task->reply - task->reply_have;
+  part = length < part ? length : part;
+  memcpy((char *)&task->reply + task->reply_have, data, part);
+  task->reply_have += part;
+  if (task->reply_have < sizeof task->reply)
+    return (long)part;
+  task->reply_have = 0;
+  int error = reply_begin(task);
+  return error ? error : (long)part;
+}
+
 static int on_data(struct sink *sink, const char *data, size_t length) {
   struct task *task = (struct task *)((char *)sink - offsetof(struct task, sink));
   while (length > 0 && !task->ended) {
-    size_t part;
-    if (task->data_left > 0) {
-      struct pending *pending = &task->pending[task->reply.tag];
-      struct outcome *outcome = &pending->chain->outcomes[pending->index];
-      part = length < task->data_left ? length : task->data_left;
-      memcpy(outcome->data + outcome->length - task->data_left, data, part);
-      task->data_left -= (uint32_t)part;
-      if (task->data_left == 0)
-        answered(task, task->reply.tag, task->reply.result);
-    } else {
-      part = sizeof task->reply - task->reply_have;
-      part = length < part ? length : part;
-      memcpy((char *)&task->reply + task->reply_have, data, part);
-      task->reply_have += part;
-      if (task->reply_have == sizeof task->reply) {
-        task->reply_have = 0;
-        int error = reply_begin(task);
-        if (error)
-          return error;
-      }
-    }
+    long part = task->data_left > 0 ? take_payload(task, data, length) : take_header(task, data, length);
+    if (part < 0)
+      return (int)part;
     data += part;
-    length -= part;
+    length -= (size_t)part;
   }
   return 0;
 }
@@ -241,7 +266,8 @@ static void task_flush(struct task *task) {
     task->sent = task->queued;
     return bytes_drop(&task->out, length);
   }
-  long count = channel_write(task->channel, bytes_head(&task->out), length);
+  long count = task->linked ? link_write(&task->link, bytes_head(&task->out), length)
+                            : channel_write(task->channel, bytes_head(&task->out), length);
   if (count <= 0)
     return;
   task->sent += (uint64_t)count;
@@ -264,6 +290,8 @@ static void task_release(struct task *task) {
   loop_flush_forget(task->loop, &task->flush);
   bytes_free(&task->out);
   bytes_free(&task->fd_ids);
+  if (task->spare)
+    chain_unref(task->spare);
   free(task->pending);
   free(task);
 }
@@ -301,6 +329,8 @@ static void task_end(struct task *task, enum fate fate) {
     channel_unref(task->channel);
     task->channel = NULL;
   }
+  if (task->linked)
+    link_close(&task->link);
   bytes_free(&task->out);
 }
 
@@ -472,6 +502,15 @@ static int l_child(lua_State *L) {
   return 1;
 }
 
+/* direct(fd, hold_slots, read_max) -> task of a process on this machine; takes the socket over */
+static int l_direct(lua_State *L) {
+  int fd = luaL_checkint(L, 1);
+  struct task *task = task_push(L, 2);
+  task->linked = 1;
+  link_open(&task->link, task->loop, fd, &task->sink);
+  return 1;
+}
+
 static int ended(lua_State *L, struct task *task) {
   lua_pushnil(L);
   lua_pushstring(L, "unsent");
@@ -492,6 +531,83 @@ static int l_submit(lua_State *L) {
   lua_pushnumber(L, (lua_Number)chain->id);
   chain_submit(task, chain);
   return 1;
+}
+
+static struct chain *chain_of_call(struct task *task) {
+  struct chain *chain = task->spare;
+  task->spare = NULL;
+  if (!chain) {
+    chain = calloc(1, sizeof *chain);
+    if (!chain)
+      abort();
+    chain_add(chain, (struct afar_request){.op = AFAR_OP_CALL});
+    bytes_free(&chain->requests);
+    chain->refs = 1;
+    chain->call = 1;
+  }
+  chain->answered = 0;
+  return chain;
+}
+
+static void queue_call(struct task *task, struct chain *chain, struct afar_request *request) {
+  chain->refs++;
+  request->tag = pending_take(task, chain, 0);
+  chain->outcomes[0] = (struct outcome){.tag = request->tag, .state = OUTCOME_SENT};
+  chain->at = task->queued;
+  task->queued += sizeof *request;
+  bytes_append(&task->out, request, sizeof *request);
+}
+
+/* call(nr, flags, spin, a1..a6) -> result | nil, id: not answered yet, the completion brings the result | nil, nil: the
+ * task has ended. A single system call of numbers. spin: nobody else has anything to do meanwhile. */
+static int l_call(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  struct afar_request request = {
+      .op = AFAR_OP_CALL, .nr = (uint16_t)luaL_checkint(L, 2), .flags = (uint8_t)luaL_checkint(L, 3)};
+  int top = lua_gettop(L);
+  if (task->ended)
+    return 0;
+  for (int i = 0; i < 6 && 5 + i <= top; i++)
+    request.args[i] = check_u64(L, 5 + i);
+  struct chain *chain = chain_of_call(task);
+  queue_call(task, chain, &request);
+  if (task->linked && task->link.ring) {
+    task_flush(task);
+    while (lua_toboolean(L, 4) && chain->outcomes[0].state != OUTCOME_DONE && link_spin(&task->link))
+      ;
+  } else {
+    out_later(task);
+  }
+  if (chain->outcomes[0].state == OUTCOME_DONE) {
+    lua_pushnumber(L, (lua_Number)chain->outcomes[0].result);
+    task->spare = chain;
+    return 1;
+  }
+  lua_pushnil(L);
+  chain->id = loop_id(task->loop);
+  lua_pushnumber(L, (lua_Number)chain->id);
+  chain_unref(chain);
+  return 2;
+}
+
+/* ring(arena, address): from now on requests go through a ring in the arena, at that address for its process */
+static int l_ring(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  lua_Number address = luaL_checknumber(L, 3);
+  struct afar_ring *ring = arena_at(arena_check(L, 2), (uint64_t)address, sizeof *ring);
+  luaL_argcheck(L, ring && task->linked && !task->link.ring && task->queued == 0, 3,
+                "no place for a ring, or too late");
+  struct chain *chain = calloc(1, sizeof *chain);
+  if (!chain)
+    abort();
+  chain->refs = 1;
+  link_prepare_ring(ring);
+  chain_add(chain, (struct afar_request){.op = AFAR_OP_RING, .args = {(uint64_t)address}});
+  chain_queue(task, chain);
+  task_flush(task);
+  link_use_ring(&task->link, ring);
+  link_await(&task->link, 1);
+  return 0;
 }
 
 /* A chain that still waits for slots just goes: nothing of it was ever sent. */
@@ -601,14 +717,13 @@ static const luaL_Reg chain_methods[] = {
 };
 
 static const luaL_Reg task_methods[] = {
-    {"submit", l_submit},       {"cancel", l_cancel},
-    {"state", l_state},         {"in_flight", l_in_flight},
-    {"close", l_close},         {"wait_end", l_wait_end},
-    {"expect_fd", l_expect_fd}, {"forget_fd", l_forget_fd},
-    {"__gc", l_task_gc},        {NULL, NULL},
+    {"call", l_call},           {"ring", l_ring},           {"submit", l_submit}, {"cancel", l_cancel},
+    {"state", l_state},         {"in_flight", l_in_flight}, {"close", l_close},   {"wait_end", l_wait_end},
+    {"expect_fd", l_expect_fd}, {"forget_fd", l_forget_fd}, {"__gc", l_task_gc},  {NULL, NULL},
 };
 
-static const luaL_Reg functions[] = {{"chain", l_chain}, {"root", l_root}, {"child", l_child}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"chain", l_chain}, {"root", l_root}, {"child", l_child}, {"direct", l_direct}, {NULL, NULL}};
 
 static void new_class(lua_State *L, const char *name, const luaL_Reg *methods) {
   luaL_newmetatable(L, name);

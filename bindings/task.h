@@ -7,6 +7,7 @@
 
 #include "bytes.h"
 #include "channel.h"
+#include "link.h"
 #include "loop.h"
 #include "protocol.h"
 
@@ -16,9 +17,11 @@ struct stream;
 struct outcome {
   int64_t result;
   uint32_t length; /* bytes of data */
+  uint32_t most;   /* that its reply may bring: only a READ's has any */
   uint32_t tag;
   char *data; /* what READ brought; NULL: none */
   enum { OUTCOME_NONE, OUTCOME_SENT, OUTCOME_DONE } state;
+  unsigned quiet : 1; /* it answers only if it fails */
 };
 
 /* Requests that go out together. Referred to by Lua's object and, while in flight, by the task. */
@@ -28,8 +31,9 @@ struct chain {
   struct bytes requests; /* encoded, with the payload behind each; given back once sent */
   struct outcome *outcomes;
   uint32_t count, capacity, answered;
-  uint64_t at;   /* where it begins in all that its task ever queued */
-  uint32_t held; /* slots that it may take in the stub: the first HOLD and all behind it */
+  uint64_t at;       /* where it begins in all that its task ever queued */
+  uint32_t held;     /* slots that it may take in the stub: the first HOLD and all behind it */
+  unsigned call : 1; /* one call: the completion brings its result */
   struct chain *next;
 };
 
@@ -41,7 +45,10 @@ struct pending {
 struct task {
   struct loop *loop;
   struct stream *stream;   /* of a root; else NULL */
-  struct channel *channel; /* of any other; else NULL */
+  struct channel *channel; /* of any other whose carrier is one; else NULL */
+  int linked;              /* of a process on this machine: its carrier is the link */
+  struct link link;
+  struct chain *spare; /* for call(): used again and again */
   struct sink sink;
   struct flush flush;
   struct bytes out;

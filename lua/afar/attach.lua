@@ -69,8 +69,9 @@ local function from_other(p, fd, channel, flags)
   fds.forget(fd)
   r:wait()
   local number = attach.received(r, p, send)
+  if number and p.machine.local_ then number = sched.wait(p.machine.stream:send_fd(number)) end -- it came to the host itself
   r:check()
-  if not number then error(errors.lost(p, "attach", r.args, "lost"), 0) end
+  if not number or number < 0 then error(errors.lost(p, "attach", r.args, "lost"), 0) end
   local attached = attach.in_root(p.machine, number, channel, flags)
   attached:wait()
   attached:check()

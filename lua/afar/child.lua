@@ -7,7 +7,7 @@ local errors = require "afar.error"
 local loop = require "afar.loop"
 local process = require "afar.process"
 local sched = require "afar.sched"
-local tasks = require "afar.task"
+local watch = require "afar.watch"
 
 local POLLIN = 1
 local P_PID, P_PIDFD, WEXITED = 1, 3, 4
@@ -85,13 +85,14 @@ local function guard(parent, state)
   local sentinel = newproxy(true)
   getmetatable(sentinel).__gc = function()
     if state.reaped or not parent:is_alive() then return end
-    local c = tasks.chain()
-    local nr = parent.machine.sys.nr
-    c:add(3, 0, 0, 0, 0, 0, 0, state.pidfd, POLLIN)
-    c:add(0, nr.waitid, 0, 0, 0, 0, 0, P_PIDFD, state.pidfd, 0, WEXITED)
-    c:add(0, nr.close, 0, 0, 0, 0, 0, state.pidfd)
-    local id = parent.task:submit(c)
-    if id then sched.once(id, function() release(state) end) end
+    local function record(r)
+      r:call("waitid", nil, P_PIDFD, state.pidfd, 0, WEXITED, 0)
+      r:call("close", nil, state.pidfd)
+    end
+    watch.after(parent, state.pidfd, POLLIN, record, function()
+      parent.table.internal[state.pidfd] = nil
+      release(state)
+    end)
   end
   return sentinel
 end
@@ -105,7 +106,7 @@ end
 function children.new(parent, inert, pid, pidfd)
   pidfd = pidfd or parent:syscall("pidfd_open", pid, 0)
   parent.table.internal[pidfd] = true
-  local state = { pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine.hello.block_size }
+  local state = { pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine:block_size() }
   local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state }, Child)
   self.guard = guard(parent, state)
   release_at_end(state, inert.task)

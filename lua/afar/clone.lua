@@ -6,9 +6,11 @@ local children = require "afar.child"
 local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
 local hello = require "afar.hello"
+local links = require "afar.links"
 local process = require "afar.process"
 local space = require "afar.space"
 local tasks = require "afar.task"
+local watch = require "afar.watch"
 
 local clone = {}
 
@@ -103,22 +105,22 @@ local function u32(bytes)
 end
 
 --- All that a birth needs in memory.
-local function prepare(r, parent, flags)
+local function prepare(r, parent, flags, carrier)
   local C = parent.machine.sys.C
   local facts = parent.machine.hello
-  local block = parent.space:alloc(parent, facts.block_size)
+  local block = parent.space:alloc(parent, parent.machine:block_size())
   local ppid = has(flags, C.CLONE_NEWPID) and 0 or parent.pid
-  r:store(block, hello.start(false, ppid))
+  r:store(block, hello.start(false, ppid, carrier))
   local stack = block + facts.block_size - hello.STACK_SIZE
   r:store(stack, hello.stack(facts.entry, block))
   return block, stack
 end
 
---- In the parent: a socketpair, and the clone itself. Returns the requests.
-local function record_birth(r, parent, flags, block, stack)
+--- In the parent: a socketpair, unless the carrier is there already, and the clone itself. Returns the requests.
+local function record_birth(r, parent, flags, block, stack, carrier)
   local machine = parent.machine
   local C = machine.sys.C
-  local pair = r:call("socketpair", nil, C.AF_UNIX, C.SOCK_STREAM + C.SOCK_CLOEXEC, 0, block + hello.FD)
+  local pair = not carrier and r:call("socketpair", nil, C.AF_UNIX, C.SOCK_STREAM + C.SOCK_CLOEXEC, 0, block + hello.FD)
   local pidfd_at = r:scratch(16)
   local all = flags + C.SIGCHLD
   if machine.plain_clone then
@@ -135,6 +137,12 @@ local function close_pair(r, pair, what, block, shares_table)
   else
     r:call("close", { if_ok = pair, if_failed = what, may_fail = true, aside = true }, chain.load32(block + hello.FD + 4))
   end
+end
+
+--- Its end of a link that the root has had before: the child has it now.
+local function close_link(r, born, carrier, shares_table)
+  local when = { may_fail = true, aside = true, always = not shares_table, if_failed = shares_table and born or nil }
+  r:call("close", when, carrier)
 end
 
 --- A root's part: its end of the pair becomes a channel in the same chain.
@@ -158,16 +166,22 @@ end
 local function attach_other(r, parent, send, channel)
   r:wait()
   local number = attach.received(r, parent, send)
-  if not number then return end
+  if not number or not channel then return number end
   attach.in_root(parent.machine, number, channel, hello.ATTACH_READ + hello.ATTACH_WRITE + hello.ATTACH_SOCKET)
 end
 
---- In a shared table the end of a child is not the end of its carrier: when the pidfd tells, the carrier is closed.
+--- The requests of a process on this machine go over a socket of its own, and a ring beside it.
+local function direct_task(machine, fd, block)
+  local task = tasks.direct(fd, machine.hello.hold_slots, machine.read_max)
+  local arena = machine.root.space.arena
+  if arena then task:ring(arena, block + machine.hello.block_size) end
+  return task
+end
+
+--- In a shared table the end of a child is not the end of its carrier: when the pidfd tells, the carrier is closed. Ending the hold of what this
+--- returns closes it at once.
 local function close_at_end(parent, pidfd, carrier)
-  local r = chain.record(parent)
-  r:hold(pidfd, 1)
-  r:call("close", { always = true, may_fail = true }, carrier)
-  parent.task:submit(r.requests, true)
+  return watch.after(parent, pidfd, 1, function(r) r:call("close", { always = true, may_fail = true }, carrier) end)
 end
 
 local Birth = {}
@@ -185,21 +199,29 @@ function clone.begin(parent, flags, before, brief)
   local r = chain.record(parent)
   r.args = { n = 1, machine.sys:names(flags, "CLONE_") }
   if before then before(r) end
-  local block, stack = prepare(r, parent, flags)
-  local pair, born, pidfd_at = record_birth(r, parent, flags, block, stack)
-  local channel = machine.stream:channel(hello.WINDOW, hello.WINDOW)
+  local fd, carrier
+  if machine.local_ and parent.is_root then
+    fd, carrier = links.take(machine)
+  end
+  local block, stack = prepare(r, parent, flags, carrier)
+  local pair, born, pidfd_at = record_birth(r, parent, flags, block, stack, carrier)
+  local channel = not machine.local_ and machine.stream:channel(hello.WINDOW, hello.WINDOW) or nil
   local self = setmetatable({
     parent = parent, recorder = r, block = block, born = born, pidfd_at = pidfd_at, flags = flags, shares_table = shares_table,
     channel = channel, brief = brief,
   }, Birth)
-  if parent.is_root then
+  if carrier then
+    close_link(r, born, carrier, shares_table)
+    if not shares_table then parent.table.internal[carrier] = nil end
+  elseif parent.is_root then
     self.attach = record_root(r, block, channel, pair, shares_table)
   else
     self.send = record_other(r, parent, block, pair, shares_table)
   end
   if not machine.plain_clone then self.pidfd = r:fetch(pidfd_at, 4, { if_ok = born, aside = true }) end
   r:submit()
-  if self.send then attach_other(r, parent, self.send, channel) end
+  if self.send then fd = attach_other(r, parent, self.send, channel) end
+  self.task = channel and tasks.child(channel, machine.hello.hold_slots, machine.read_max) or fd and direct_task(machine, fd, block)
   self.child = self:make_child()
   return self
 end
@@ -211,7 +233,7 @@ function Birth:make_child()
     machine = machine,
     parent = parent,
     channel = self.channel,
-    task = tasks.child(self.channel, machine.hello.hold_slots, machine.read_max),
+    task = self.task,
     pid = has(self.flags, C.CLONE_NEWPID) and 1 or nil,
     space = parent.space,
     table = self.shares_table and parent.table or fdtable.copy(parent.table, "a copy of " .. tostring(parent.table)),
@@ -219,7 +241,7 @@ function Birth:make_child()
     block = self.block,
   }
   for name, value in pairs(parent.environ) do child.environ[name] = value end
-  if self.brief then return child end
+  if self.brief or not self.task then return child end
   self.first, self.carrier, self.closed = first_chain(child, parent, self.block, self.shares_table)
   return child
 end
@@ -234,12 +256,12 @@ end
 --- It was not cloned; or it was, and can't be reached: then it sees the end of its carrier, and exits.
 function Birth:give_up()
   local parent, child = self.parent, self.child
-  child.task:close()
+  if child.task then child.task:close() end
   if self.first then self.first:wait() end
   process.gone(child)
   local pid = self.recorder:result(self.born)
   if pid and pid > 0 and parent:is_alive() then reap(parent, pid) end
-  parent.space:free(self.block, parent.machine.hello.block_size)
+  parent.space:free(self.block, parent.machine:block_size())
 end
 
 --- Waits until the child is there; raises when it could not be cloned.
@@ -271,7 +293,7 @@ function Birth:finish()
   elseif parent.is_root and not self.closed and not self.shares_table then
     close_between(child, parent)
   end
-  if self.shares_table then close_at_end(parent, child.child.pidfd, child.carrier) end
+  if self.shares_table then child.carrier_end = close_at_end(parent, child.child.pidfd, child.carrier) end
   return child
 end
 

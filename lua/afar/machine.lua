@@ -5,7 +5,7 @@ require "afar.channel" -- the class of what stream:channel() gives
 local chain = require "afar.chain"
 local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
-local parse = require("afar.hello").hello
+local facts = require "afar.hello"
 local process = require "afar.process"
 local sched = require "afar.sched"
 local space = require "afar.space"
@@ -81,7 +81,7 @@ end
 ---@param fields? table more fields of the object
 ---@return afar.Machine
 function machine.new(stream, name, fields)
-  local hello = parse(stream:hello())
+  local hello = facts.hello(stream:hello())
   local numbers, message = sys.machine(hello.machine)
   if not numbers then
     stream:close()
@@ -96,6 +96,9 @@ function machine.new(stream, name, fields)
   if not self.local_ then watch(self) end
   return self
 end
+
+--- Bytes of memory that are set aside for each process that is cloned: its block, and the ring behind it.
+function Machine:block_size() return self.hello.block_size + (self.root.space.arena and facts.RING_SIZE or 0) end
 
 --- All that are connected.
 function machine.all()

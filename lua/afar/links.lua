@@ -1,0 +1,39 @@
+--- Sockets between the host and the processes of this machine, one each: made beforehand, so that a clone needs not wait for its own.
+
+local sched = require "afar.sched"
+local spawn = require "afar.spawn"
+
+local links = {}
+
+local READY = 4 -- kept ready, ends at the root already
+
+local function make(machine)
+  local mine, other = spawn.socketpair()
+  if not mine then error("no socket for a new process: " .. other, 0) end
+  return { fd = mine, id = machine.stream:send_fd(other) }
+end
+
+local function refill(machine)
+  local ready = machine.ready_links
+  while #ready < READY do
+    ready[#ready + 1] = make(machine)
+  end
+end
+
+--- A new link: the host's end (the caller's), and the number of the other end in the root, where it is closed by whoever clones.
+---@return integer fd, integer number
+function links.take(machine)
+  machine.ready_links = rawget(machine, "ready_links") or {}
+  refill(machine)
+  local link = table.remove(machine.ready_links, 1)
+  local number = sched.wait(link.id)
+  refill(machine)
+  if not number or number < 0 then
+    spawn.close(link.fd)
+    error("no socket for a new process: this machine's root has ended", 0)
+  end
+  machine.root.table.internal[number] = true
+  return link.fd, number
+end
+
+return links
