@@ -3,6 +3,7 @@
 local ffi = require "ffi"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
+local passing = require "afar.passing"
 
 local command = {}
 
@@ -10,13 +11,13 @@ local DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 local OPTIONS = {
   env = true, clean_env = true, stdin = true, stdout = true, stderr = true, cwd = true, argv0 = true, check = true, timeout = true,
-  ignore = true, keep = true, umask = true,
+  ignore = true, keep = true, umask = true, listen_fds = true,
 }
 
 --- Checks what the script gave, so that a mistake is told before anything was done.
 ---@param p afar.Process
 ---@param call string
----@param spec table
+---@param spec table  its arguments may be fds: passing.resolve puts their numbers in
 function command.check(p, call, spec)
   local function bad(message) error(errors.new(p, call, nil, message), 0) end
   if type(spec) == "string" then bad(('a table was expected: %s{ "%s" }'):format(call, spec)) end
@@ -26,9 +27,9 @@ function command.check(p, call, spec)
     local t = type(spec[i])
     if t == "number" then
       spec[i] = ("%.14g"):format(spec[i])
-    elseif t ~= "string" then
+    elseif t ~= "string" and not (i > 1 and passing.is_fd(spec[i])) then
       bad(("argument %d is a %s, not a string"):format(i, t))
-    elseif spec[i]:find("\0", 1, true) then
+    elseif t == "string" and spec[i]:find("\0", 1, true) then
       bad(("argument %d has a NUL byte in it"):format(i))
     end
   end
@@ -78,9 +79,11 @@ function command.store_array(r, strings)
   return address
 end
 
---- The environment's array. It is the same for nearly all that a process executes: kept in its memory from one to the next.
+--- The environment's array. It is the same for nearly all that a process executes: kept in its memory from one to the next, unless
+--- this program has one of its own.
 function command.store_environ(r, p, spec)
   local list = environ(p, spec)
+  if spec.env or spec.clean_env then return command.store_array(r, list) end
   local text = table.concat(list, "\0")
   local cached = p.space.environ
   if cached and cached.text == text then return cached.address end
