@@ -4,6 +4,7 @@ local command = require "afar.command"
 local chain = require "afar.chain"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local passing = require "afar.passing"
 local process = require "afar.process"
 local sched = require "afar.sched"
 
@@ -36,6 +37,10 @@ local function record_fds(r, p, spec)
   end
   for _, fd in ipairs(spec.keep or {}) do
     r:call("fcntl", nil, fds.near(fd, p, "keep"), C.F_SETFD, 0)
+  end
+  if spec.listen_fds then
+    passing.record_listen(r, spec)
+    spec.env = passing.environ(p, spec)
   end
 end
 
@@ -142,13 +147,15 @@ local function unshare_table(p)
 end
 
 --- p:exec{ "program", "argument", ... }: the process becomes that program; see execve(2). It is looked for in PATH unless its name has a
---- slash. Options: env = { NAME = "value", OTHER = false }, added to the process's environment (clean_env = true: instead of it);
+--- slash. Arguments may be fds: such a one is kept, and its number put as the text. Options: env = { NAME = "value", OTHER = false }, added to the process's environment (clean_env = true: instead of it);
 --- stdin, stdout, stderr = an fd, "null", or (stderr) "stdout"; cwd = a directory; argv0; keep = { fds } that it inherits under their numbers;
+--- listen_fds = { fds, names = { ... } }: sockets from 3 on, with LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES as of sd_listen_fds(3), up to 7;
 --- ignore = { "SIGINT" ... }. All other fds are closed. Returns its child, to wait for and to kill; this object is used up.
 ---@param spec table
 ---@return afar.Child
 process.define("exec", function(self, spec)
   command.check(self, "exec", spec)
+  spec = passing.resolve(self, spec, rawget(self, "carrier"))
   refuse_root(self, spec)
   sched.check()
   unshare_table(self)
