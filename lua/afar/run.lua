@@ -8,6 +8,7 @@ local exec = require "afar.exec"
 local fds = require "afar.fd"
 local hello = require "afar.hello"
 local nursery = require "afar.nursery"
+local passing = require "afar.passing"
 local process = require "afar.process"
 local pump = require "afar.pump"
 local sched = require "afar.sched"
@@ -172,9 +173,10 @@ local function start(parent, spec)
   local pipes
   local birth = clone.begin(parent, 0, function(r) pipes = record_pipes(r, parent, spec) end, true)
   local child = birth.child
+  if spec.listen_fds then birth:finish() end -- the program's environment has its pid
   local queued, exec_chain = pcall(exec.begin, child, spec_of_child(spec, pipes))
   local after = record_after(birth, pipes)
-  birth:finish()
+  if not spec.listen_fds then birth:finish() end
   if after.count > 0 then
     after:wait()
     after:check()
@@ -220,6 +222,7 @@ end
 ---@return afar.Result
 process.define("run", function(self, spec)
   command.check(self, "run", spec)
+  spec = passing.resolve(self, spec)
   sched.check()
   local result
   if spec.timeout then
