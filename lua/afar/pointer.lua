@@ -75,7 +75,7 @@ function pointer.malloc(process, what, count)
   else
     type_ = ctype(process, what)
     size = ffi.sizeof(type_) * (count or 1)
-    if count then type_ = ffi.typeof("$[?]", type_) end
+    if count then type_ = ffi.typeof(("$[%d]"):format(count), type_) end
   end
   if size < 1 or size % 1 ~= 0 then error(("malloc: %s is no size in bytes"):format(tostring(size)), 2) end
   local address = process.space:alloc(process, size)
