@@ -34,7 +34,14 @@ function sibling.of(root)
   root.siblings = rawget(root, "siblings") or {}
   local process = free(root)
   if process then return process end
-  process = root:clone(root.machine.plain_clone and 0 or SHARED)
+  local ok
+  ok, process = pcall(root.clone, root, SHARED)
+  if not ok then
+    -- An emulator that shares nothing between processes: it makes the call itself.
+    if not errors.is(process, "EINVAL") or root.machine.can_share then error(process, 0) end
+    root.machine.plain_clone = true
+    return root
+  end
   root.siblings[#root.siblings + 1] = process
   return process
 end
