@@ -29,6 +29,11 @@ for _, name in ipairs { "afar.socket", "afar.connection", "afar.transfer" } do
   require(name)
 end
 
+-- Events: what poll(2) reports, counters, timers, what happens to files.
+for _, name in ipairs { "afar.wait", "afar.eventfd", "afar.timerfd", "afar.inotify", "afar.epoll", "afar.pidfd" } do
+  require(name)
+end
+
 process.define("malloc", pointer.malloc)
 process.define("ptr", pointer.ptr)
 process.install_chains(fds.recorded)
