@@ -2,7 +2,7 @@
 #ifndef FUZZ_INPUT_H
 #define FUZZ_INPUT_H
 
-#define INPUT_MAX 16384
+#define INPUT_MAX (300 * 1024)
 
 static uint64_t random_state;
 static uint8_t input[INPUT_MAX];
@@ -45,6 +45,8 @@ static uint64_t some_number(void) {
 
 static uint64_t arena_address(void);
 
+static int long_chains; /* in this input */
+
 static uint64_t some_argument(uint32_t kind) {
   if (kind == AFAR_RESULT)
     return random_below(one_in(4) ? 256 : 6) << 56 | (random_below(64) & 0xffffffffffffff);
@@ -54,7 +56,7 @@ static uint64_t some_argument(uint32_t kind) {
 }
 
 static uint8_t some_flags(void) {
-  uint8_t flags = one_in(4) ? 0 : AFAR_CHAIN;
+  uint8_t flags = one_in(long_chains ? 150 : 4) ? 0 : AFAR_CHAIN;
   flags |= one_in(5) ? AFAR_QUIET : 0;
   flags |= one_in(8) ? AFAR_FLUSH : 0;
   flags |= one_in(8) ? AFAR_EXPECT : 0;
@@ -147,7 +149,9 @@ static void damage(void) {
 static void input_of_child(void) {
   uint8_t bytes[64 + 256];
   input_length = 0;
-  for (uint64_t i = 1 + random_below(one_in(16) ? 150 : 16); i > 0; i--)
+  long_chains = one_in(32);
+  uint64_t count = long_chains ? 100 + random_below(200) : 1 + random_below(one_in(16) ? 150 : 16);
+  for (uint64_t i = 0; i < count; i++)
     add(bytes, some_request(bytes));
   damage();
 }
@@ -179,7 +183,9 @@ static void attach_first(uint32_t channel) {
 }
 
 static void input_of_root(void) {
-  static uint8_t bytes[2048];
+  static uint8_t bytes[65536];
+  int huge = one_in(200);
+  long_chains = 0;
   input_length = 0;
   for (uint32_t channel = 1; channel < 4; channel++)
     if (!one_in(3))
@@ -201,7 +207,7 @@ static void input_of_root(void) {
       break;
     case 4:
     case 5:
-      add_framed(1 + (uint32_t)random_below(4), bytes, 1 + random_below(one_in(8) ? 2000 : 100));
+      add_framed(1 + (uint32_t)random_below(4), bytes, 1 + random_below(huge ? 60000 : one_in(8) ? 2000 : 100));
       break;
     default:
       add_framed(0, bytes, some_request(bytes));

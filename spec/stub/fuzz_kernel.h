@@ -11,7 +11,8 @@
 static struct {
   jmp_buf exit;
   int in, is_root, unchecked;
-  size_t at; /* in the input */
+  int sleepy; /* what is waited for hardly ever comes */
+  size_t at;  /* in the input */
   uint64_t calls_here, clock;
   char *stack;
   struct block *blocks[BLOCKS_MAX]; /* those that are mapped */
@@ -59,6 +60,7 @@ static void kernel_begin(int in, int is_root) {
   kernel.at = 0;
   kernel.calls_here = 0;
   kernel.unchecked = 0;
+  kernel.sleepy = one_in(8);
   kernel.stack = &here;
   kernel.have = kernel.left = kernel.reply_have = kernel.reply_left = 0;
 }
@@ -197,7 +199,10 @@ static void give_requests(struct afar_ring *ring) {
   size_t left = input_length - kernel.at;
   if (space > sizeof ring->to_stub)
     space = 0;
-  for (uint64_t i = random_below((left < space ? left : space) + 1); i > 0; i--)
+  uint64_t most = left < space ? left : space;
+  if (kernel.sleepy && most > 80)
+    most = 80;
+  for (uint64_t i = random_below(most + 1); i > 0; i--)
     ring->to_stub[ring->to_stub_tail++ % sizeof ring->to_stub] = input[kernel.at++];
 }
 
@@ -207,7 +212,8 @@ static void kernel_ring(void) {
   if (kernel.is_root || !ring)
     return;
   EXPECT(ring == host_ring());
-  take_replies(ring);
+  if (!kernel.sleepy) /* else when it is woken */
+    take_replies(ring);
   give_requests(ring);
   ring->host_asleep = one_in(2);
   if (!one_in(200))
@@ -219,6 +225,7 @@ static void kernel_ring(void) {
 /* On a ring's socket there are only bells, and in the end its end. */
 static int64_t kernel_bell(void) {
   struct afar_ring *ring = host_ring();
+  take_replies(ring);
   if (one_in(20))
     return one_in(2) ? -EAGAIN : -EINTR;
   return kernel.at == input_length && ring->to_stub_head == ring->to_stub_tail ? 0 : 1;
@@ -259,10 +266,12 @@ static int64_t kernel_read(int fd, uint64_t to, uint64_t length) {
 }
 
 static int64_t kernel_write(int fd, uint64_t from, uint64_t length) {
+  if (!kernel.is_root && child_server()->ring && fd == kernel.in && length <= sizeof(struct afar_reply))
+    return one_in(16) ? -EAGAIN : (int64_t)length;   /* a bell, which is no buffer but a constant */
   if (!may_touch(from, length) || in_arena(from, 0)) /* the latter is a CALL of the host's: no output of the stub */
     return -EFAULT;
-  if (one_in(16))
-    return fd == kernel.in ? -EAGAIN : some_errno();
+  if (one_in(16) || (kernel.sleepy && fd != kernel.in))
+    return fd != kernel.in && kernel.sleepy && !one_in(50) ? -EAGAIN : fd == kernel.in ? -EAGAIN : some_errno();
   if (one_in(4))
     length = random_below(length + 1);
   if (fd == kernel.in && length > 0 && (kernel.is_root || !child_server()->ring))
@@ -290,7 +299,7 @@ static int64_t kernel_map(uint64_t length) {
   if (length == AFAR_CHANNELS_MAX * sizeof(struct channel)) {
     return (int64_t)channel_table;
   }
-  for (int i = 0; i < BLOCKS_MAX && length == BLOCK_SIZE; i++) {
+  for (int i = 0; i < BLOCKS_MAX && length == BLOCK_SIZE && !one_in(30); i++) {
     if (kernel.blocks[i])
       continue;
     if (!kernel.spare[i])
@@ -319,7 +328,7 @@ static int64_t kernel_poll(struct pollfd *fds, uint64_t count) {
     return -EINTR;
   for (uint64_t i = 0; i < count; i++) {
     int is_in = fds[i].fd == kernel.in || (kernel.is_root && fds[i].fd == root.epoll && i == 0);
-    fds[i].revents = is_in || one_in(6) ? (int16_t)(one_in(4) ? random_next() & 0x3f : 1) : 0;
+    fds[i].revents = is_in || one_in(kernel.sleepy ? 300 : 6) ? (int16_t)(one_in(4) ? random_next() & 0x3f : 1) : 0;
     ready += fds[i].revents != 0;
   }
   return ready;

@@ -18,9 +18,12 @@
   X(it_dies_with_a_parent_on_this_machine)                                                                             \
   X(signals_of_a_terminal_are_blocked)                                                                                 \
   X(the_fourth_argument_is_closed)                                                                                     \
-  X(nofile_is_raised) X(what_is_not_understood_ends_it) X(pings_are_answered) X(silence_ends_it)                       \
-      X(a_stopped_root_hears_what_came_meanwhile) X(fds_come_over_the_stream) X(calls) X(all_six_arguments_arrive) X(  \
-          memory_goes_both_ways) X(reads_are_clamped) X(bad_addresses_are_efault) X(eight_aligned_bytes) X(conditions) \
+  X(nofile_is_raised)                                                                                                  \
+  X(what_is_not_understood_ends_it)                                                                                    \
+  X(pings_are_answered)                                                                                                \
+  X(silence_ends_it)                                                                                                   \
+  X(a_stopped_root_hears_what_came_meanwhile) X(fds_come_over_the_stream) X(calls) X(all_six_arguments_arrive)         \
+      X(memory_goes_both_ways) X(reads_are_clamped) X(bad_addresses_are_efault) X(eight_aligned_bytes) X(conditions)   \
           X(expectations) X(the_quiet_say_only_failures) X(arguments) X(pipe_and_write_are_one_chain) X(long_chains)   \
               X(batches_in_any_pieces) X(flush_sends_before_it_blocks) X(a_full_output_is_waited_for)                  \
                   X(others_overtake) X(what_is_there_is_not_waited_for) X(cancelled) X(held_twice_in_one_chain)        \
