@@ -59,14 +59,15 @@ local function record_receive(r, call, fd, what, flags, ...)
   return data, ref, bring(ref), ref
 end
 
-local function dont_wait(self, flags)
+--- Whether the script asked not to wait.
+function transfer.dont_wait(self, flags)
   local sys = fds.process_of(self).machine.sys
   return bit.band(sys:const(flags, "MSG_", "recv"), sys.C.MSG_DONTWAIT) ~= 0
 end
 
 --- Receives until there was something; once, if the script asked not to wait.
 function transfer.receive(record, self, what, flags, ...)
-  if not pointer.is(what) and dont_wait(self, flags) then return socket.run(record, self, what, flags, ...) end
+  if not pointer.is(what) and transfer.dont_wait(self, flags) then return socket.run(record, self, what, flags, ...) end
   return io.until_done(record, self, what, flags, ...)
 end
 
@@ -123,7 +124,7 @@ end
 
 --- All of `data`: what a stream took only a part of is sent on.
 local function send_all(record, self, data, flags, ...)
-  local once = pointer.is(data) or type(data) ~= "string" or dont_wait(self, flags)
+  local once = pointer.is(data) or type(data) ~= "string" or transfer.dont_wait(self, flags)
   if once then return socket.run(record, self, data, flags, ...) end
   local most, sent = portion(self, data), 0
   repeat
