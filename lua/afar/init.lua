@@ -25,7 +25,7 @@ for _, name in ipairs { "afar.content", "afar.copy", "afar.bootstrap", "afar.ssh
 end
 
 -- Sockets, and moving bytes.
-for _, name in ipairs { "afar.socket", "afar.connection", "afar.transfer" } do
+for _, name in ipairs { "afar.socket", "afar.connection", "afar.transfer", "afar.message" } do
   require(name)
 end
 
