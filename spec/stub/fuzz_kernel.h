@@ -3,6 +3,8 @@
 #ifndef FUZZ_KERNEL_H
 #define FUZZ_KERNEL_H
 
+#include "fuzz_output.h"
+
 #define FD_MOVED        64 /* what every fd that is moved becomes, as far as the input's goes */
 #define CALLS_MAX       1000000
 #define BLOCKS_MAX      64
@@ -10,18 +12,14 @@
 
 static struct {
   jmp_buf exit;
-  int in, is_root, unchecked;
+  int in, is_root;
   int sleepy; /* what is waited for hardly ever comes */
   size_t at;  /* in the input */
   uint64_t calls_here, clock;
   char *stack;
   struct block *blocks[BLOCKS_MAX]; /* those that are mapped */
   struct block *spare[BLOCKS_MAX];
-  /* the parser of what the stub writes */
-  uint32_t have, left, reply_have, reply_left;
-  uint8_t frame[8], reply[16];
-  /* totals */
-  uint64_t calls, replies, frames, exits[2];
+  uint64_t calls, exits[2]; /* in all */
 } kernel;
 
 static _Alignas(4096) uint8_t child_block[CHILD_BLOCK_SIZE];
@@ -42,15 +40,11 @@ static struct server *child_server(void) {
   return (struct server *)(child_block + sizeof(struct afar_start));
 }
 
-_Noreturn static void bug(const char *what) {
-  fprintf(stderr, "stub_fuzz: %s\n", what);
-  abort();
-}
-
 static void kernel_init(void) {
   arena_bytes = aligned_alloc(4096, 5 * ARENA_SIZE_HERE);
   memset(arena_bytes, 0, 5 * ARENA_SIZE_HERE);
   channel_table = aligned_alloc(4096, AFAR_CHANNELS_MAX * sizeof(struct channel));
+  memset(channel_table, 0, AFAR_CHANNELS_MAX * sizeof(struct channel));
 }
 
 static void kernel_begin(int in, int is_root) {
@@ -59,10 +53,9 @@ static void kernel_begin(int in, int is_root) {
   kernel.is_root = is_root;
   kernel.at = 0;
   kernel.calls_here = 0;
-  kernel.unchecked = 0;
   kernel.sleepy = one_in(8);
   kernel.stack = &here;
-  kernel.have = kernel.left = kernel.reply_have = kernel.reply_left = 0;
+  output_begin(is_root);
 }
 
 static int64_t kernel_unmap(uint64_t at);
@@ -123,73 +116,14 @@ static int in_arena(uint64_t at, uint64_t length) {
   return within(at, length, arena_bytes, ARENA_SIZE_HERE);
 }
 
-/* ---- what the stub writes ---- */
-
-#define EXPECT(condition)                                                                                              \
-  do {                                                                                                                 \
-    if (!(condition))                                                                                                  \
-      bug(#condition);                                                                                                 \
-  } while (0)
-
-static void on_reply_byte(uint8_t byte) {
-  if (kernel.reply_left > 0) {
-    kernel.reply_left--;
-    return;
-  }
-  kernel.reply[kernel.reply_have++] = byte;
-  if (kernel.reply_have < sizeof kernel.reply)
-    return;
-  struct afar_reply reply;
-  memcpy(&reply, kernel.reply, sizeof reply);
-  EXPECT(reply.length <= READ_MAX && (reply.length == 0 || reply.result == reply.length));
-  kernel.reply_left = reply.length;
-  kernel.reply_have = 0;
-  kernel.replies++;
-}
-
-static void on_frame_header(void) {
-  struct afar_frame frame;
-  memcpy(&frame, kernel.frame, sizeof frame);
-  uint32_t type = frame.word >> 24, value = frame.word & 0xffffff;
-  EXPECT(type <= AFAR_FD && type != AFAR_PING);
-  EXPECT(type != AFAR_DATA || (value > 0 && value <= AFAR_FRAME_MAX));
-  EXPECT(type != AFAR_CREDIT || (value > 0 && frame.channel > 0));
-  EXPECT(type != AFAR_PONG || frame.channel == 0);
-  kernel.left = type == AFAR_DATA ? value : 0;
-  kernel.have = 0;
-  kernel.frames++;
-}
-
-static void on_output(const uint8_t *bytes, size_t length) {
-  while (length > 0 && !kernel.unchecked) {
-    size_t part = 1;
-    uint32_t channel;
-    memcpy(&channel, kernel.frame, 4);
-    if (!kernel.is_root) {
-      on_reply_byte(*bytes);
-    } else if (kernel.left == 0) {
-      kernel.frame[kernel.have++] = *bytes;
-      if (kernel.have == sizeof kernel.frame)
-        on_frame_header();
-    } else {
-      part = channel == 0 ? 1 : kernel.left < length ? kernel.left : length;
-      if (channel == 0)
-        on_reply_byte(*bytes);
-      kernel.left -= (uint32_t)part;
-    }
-    bytes += part;
-    length -= part;
-  }
-}
-
 /* ---- a mad host's side of a ring ---- */
 
 static void take_replies(struct afar_ring *ring) {
   uint32_t there = ring->to_host_tail - ring->to_host_head;
-  EXPECT(kernel.unchecked || there <= sizeof ring->to_host);
+  EXPECT(output.unchecked || there <= sizeof ring->to_host);
   if (one_in(3))
     there = (uint32_t)random_below(there + 1);
-  for (uint32_t i = 0; i < there && !kernel.unchecked; i++)
+  for (uint32_t i = 0; i < there && !output.unchecked; i++)
     on_reply_byte(ring->to_host[(ring->to_host_head + i) % sizeof ring->to_host]);
   ring->to_host_head += there;
 }
@@ -216,9 +150,9 @@ static void kernel_ring(void) {
     take_replies(ring);
   give_requests(ring);
   ring->host_asleep = one_in(2);
-  if (!one_in(200))
+  if (output.unchecked || !one_in(200))
     return;
-  kernel.unchecked = 1;
+  output.unchecked = 1; /* and not again: it would never end */
   *(one_in(2) ? &ring->to_stub_tail : &ring->to_host_head) += (uint32_t)random_below(one_in(2) ? 20000 : 200);
 }
 

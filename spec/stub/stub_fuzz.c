@@ -91,7 +91,7 @@ static void run_start(void) {
   *at++ = 0, *at++ = 6, *at++ = 4096, *at++ = 0, *at++ = 0;
   clear_root();
   kernel_begin(FD_MOVED, 1);
-  kernel.unchecked = 1; /* what it writes begins with a hello */
+  output.unchecked = 1; /* what it writes begins with a hello */
   afar_root(stack);
 }
 
@@ -123,8 +123,8 @@ int main(int argc, char **argv) {
   clock_gettime(CLOCK_MONOTONIC, &ended);
   double seconds = (double)(ended.seconds - began.seconds) + (double)(ended.nanoseconds - began.nanoseconds) / 1e9;
   printf("%llu inputs in %.1f s, %.0f/s: %llu system calls, %llu replies, %llu frames\n", (unsigned long long)count,
-         seconds, (double)count / seconds, (unsigned long long)kernel.calls, (unsigned long long)kernel.replies,
-         (unsigned long long)kernel.frames);
+         seconds, (double)count / seconds, (unsigned long long)kernel.calls, (unsigned long long)output.replies,
+         (unsigned long long)output.frames);
   printf("ended: %llu by the end of input, %llu not understood\n", (unsigned long long)kernel.exits[0],
          (unsigned long long)kernel.exits[1]);
   printf("1 passed, 0 failed, 0 skipped\n");

@@ -1,6 +1,6 @@
 /* stub_test STUB [RUNNER]: drives a stub as a host would; RUNNER executes stubs of another architecture (qemu-user).
  * Says `ok NAME`, `FAILED NAME: why` or `skipped NAME: why`, and last `N passed, N failed, N skipped`. */
-#include "far.h"
+#include "far_requests.h"
 
 #include "test_calls.h"
 #include "test_start.h"
@@ -22,11 +22,12 @@
   X(what_is_not_understood_ends_it)                                                                                    \
   X(pings_are_answered)                                                                                                \
   X(silence_ends_it)                                                                                                   \
-  X(a_stopped_root_hears_what_came_meanwhile) X(fds_come_over_the_stream) X(calls) X(all_six_arguments_arrive)         \
-      X(memory_goes_both_ways) X(reads_are_clamped) X(bad_addresses_are_efault) X(eight_aligned_bytes) X(conditions)   \
-          X(expectations) X(the_quiet_say_only_failures) X(arguments) X(pipe_and_write_are_one_chain) X(long_chains)   \
-              X(batches_in_any_pieces) X(flush_sends_before_it_blocks) X(a_full_output_is_waited_for)                  \
-                  X(others_overtake) X(what_is_there_is_not_waited_for) X(cancelled) X(held_twice_in_one_chain)        \
+  X(a_stopped_root_hears_what_came_meanwhile)                                                                          \
+  X(fds_come_over_the_stream) X(calls) X(all_six_arguments_arrive) X(memory_goes_both_ways) X(reads_are_clamped)       \
+      X(bad_addresses_are_efault) X(eight_aligned_bytes) X(conditions) X(expectations) X(the_quiet_say_only_failures)  \
+          X(arguments) X(pipe_and_write_are_one_chain) X(long_chains) X(batches_in_any_pieces)                         \
+              X(flush_sends_before_it_blocks) X(a_full_output_is_waited_for) X(others_overtake)                        \
+                  X(what_is_there_is_not_waited_for) X(cancelled) X(held_twice_in_one_chain)                           \
                       X(a_chain_that_arrives_when_it_went_on) X(the_rest_may_arrive_after_the_event) X(slots_run_out)  \
                           X(a_closed_fd_and_a_hangup) X(who_waits_is_not_woken) X(a_child_serves)                      \
                               X(all_tests_of_requests_in_a_child) X(a_child_ends_with_its_carrier)                     \
