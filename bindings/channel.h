@@ -38,7 +38,7 @@ struct channel {
   unsigned ended : 1, eof_sent : 1, closing : 1;
 };
 
-enum { CHANNEL_WINDOW = 256 * 1024 };
+enum { CHANNEL_WINDOW = 256 * 1024, WINDOW_MAX = 8 * 1024 * 1024 };
 
 struct channel *channel_new(struct stream *stream, uint32_t number, uint32_t to_host, uint32_t from_host);
 void channel_unref(struct channel *channel);

@@ -104,6 +104,7 @@ static void stream_flush(struct stream *stream) {
     stream->sent += (uint64_t)count;
     bytes_drop(&stream->out, (size_t)count);
   }
+  stream->pongs = 0;
   if (!stream->below)
     ev_io_stop(stream->loop->ev, &stream->writer);
   wake_writers(stream);
@@ -159,6 +160,8 @@ static void on_frame(struct stream *stream, struct channel *channel, enum afar_f
       return broken(stream, "a channel was closed that nobody closed");
     return stream_forget(stream, number);
   case AFAR_PING:
+    if (++stream->pongs > PONGS_MAX)
+      return broken(stream, "pings, and nobody takes the answers");
     return stream_frame(stream, 0, AFAR_PONG, value);
   case AFAR_PONG:
     stream->pings = 0;
@@ -211,6 +214,8 @@ static const char *hello_fault(const struct afar_hello *hello, size_t have) {
     return NULL;
   if (hello->size < sizeof *hello || hello->size > 65536 || hello->more > MORE_MAX)
     return "a hello of a wrong size";
+  if (hello->read_max == 0 || hello->read_max > LIMIT_MAX || hello->block_size > LIMIT_MAX)
+    return "a hello with limits that can't be";
   uint64_t more = (uint64_t)hello->groups * 4 + hello->argv_length + hello->environ_length;
   return more == hello->more ? NULL : "a hello whose parts don't add up";
 }
@@ -424,6 +429,7 @@ static int l_channel(lua_State *L) {
   uint32_t to_host = (uint32_t)luaL_optnumber(L, 2, CHANNEL_WINDOW),
            from_host = (uint32_t)luaL_optnumber(L, 3, CHANNEL_WINDOW);
   uint32_t number = 1;
+  luaL_argcheck(L, to_host <= WINDOW_MAX, 2, "larger than a frame can give credit for");
   if (stream->state != STREAM_OPEN)
     return luaL_error(L, "the stream has ended");
   while (number < stream->channels_size && stream->channels[number])

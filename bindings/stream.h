@@ -17,7 +17,14 @@ enum stream_state {
   STREAM_ENDED,
 };
 
-enum { MARKER_LENGTH = 32, NOISE_MAX = 64 * 1024, MORE_MAX = 1024 * 1024, STREAM_FULL = 512 * 1024 };
+enum {
+  MARKER_LENGTH = 32,
+  NOISE_MAX = 64 * 1024,
+  MORE_MAX = 1024 * 1024,
+  LIMIT_MAX = 16 * 1024 * 1024, /* of what a hello may ask the host to set aside at once */
+  PONGS_MAX = 4096,             /* that wait to be sent */
+  STREAM_FULL = 512 * 1024,
+};
 
 struct stream {
   struct loop *loop;
@@ -47,6 +54,7 @@ struct stream {
   uint64_t end_id;      /* completes when the stream ends */
   uint64_t noise_id;    /* completes when noise has arrived */
   uint32_t pings;       /* sent and not yet answered */
+  uint32_t pongs;       /* queued since all was sent last */
   uint64_t received;    /* bytes in all */
   int error;            /* why it ended: 0 end of file, or a positive errno */
   const char *reason;   /* what was not understood, if so */
