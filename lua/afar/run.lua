@@ -73,8 +73,7 @@ end
 
 local function write_channel(channel, data)
   pump.write(channel, data) -- a program that closes its stdin early is within its rights
-  channel:eof()
-  channel:close()
+  channel:eof() -- and no close yet, which would drop what the root still holds
 end
 
 local function write_fd(fd, data)
