@@ -137,6 +137,7 @@ function Recorder:call_number(nr, name, o, ...) return add(self, OP.CALL, nr, na
 
 --- Waits, without blocking the process, until poll(2) reports one of `events` on an fd; the result is the events.
 function Recorder:hold(fd, events, o)
+  if not self.holds then self.first_hold, self.first_fd, self.first_events = self.count + 1, fd, events end
   self.holds = true
   if type(fd) == "number" then
     self.hold_fds = self.hold_fds or {}
@@ -249,9 +250,47 @@ end
 --- Says that it may block on purpose: a root has it made by another process that shares all with it.
 function Recorder:block() self.blocks = true end
 
---- Queues the chain; it leaves at the end of this turn of the loop. Nothing was sent if it raises.
+--- Queues a chain for which nobody waits; `done()` is called from the loop at its end. Does not wait itself.
+---@return afar.Recorder? r  nil: its process has ended
+function chain.submit_unwatched(r, done)
+  r.task = r.process.task
+  local id = r.task:submit(r.requests)
+  if not id then return nil end
+  local process, slots = r.process, r.slots or 0
+  rawset(process, "held_slots", (rawget(process, "held_slots") or 0) + slots)
+  sched.once(id, function()
+    rawset(process, "held_slots", rawget(process, "held_slots") - slots)
+    if done then done() end
+  end)
+  return r
+end
+
+--- How many slots of the stub's may be taken by who waits in a hold of its own: half of them, so that there is always room for one.
+---@param process afar.Process
+function chain.room(process) return process.machine.hello.hold_slots / 2 - (rawget(process, "held_slots") or 0) end
+
+--- Where many wait already, this chain waits with the others for its first hold's event, and is sent when that is there.
+local function make_room(self)
+  local slots = self.count - self.first_hold + 1
+  local crowded = slots > chain.room(self.process)
+  if crowded and self.first_hold == 1 and type(self.first_fd) == "number" and not self.process.machine.plain_clone then
+    chain.crowded_wait(self.process, self.first_fd, self.first_events, self.names[1])
+  end
+  self.slots = slots
+  rawset(self.process, "held_slots", (rawget(self.process, "held_slots") or 0) + slots)
+end
+
+local function give_room(self)
+  if not self.slots then return end
+  rawset(self.process, "held_slots", rawget(self.process, "held_slots") - self.slots)
+  self.slots = nil
+end
+
+--- Queues the chain; it leaves at the end of this turn of the loop. Nothing was sent if it raises. It may wait before that, if the
+--- chain has a hold.
 function Recorder:submit()
   local process = self.process
+  if self.holds and not self.direct and process:is_alive() then make_room(self) end
   local task = (self.blocks and chain.blocking_process(process) or process).task
   self.task = task
   local id
@@ -260,6 +299,7 @@ function Recorder:submit()
     id = task:submit(self.requests)
   end
   if not id then
+    give_room(self)
     free_memory(self)
     error(errors.lost(process, self.names[1] or "chain", self.args, "unsent"), 0)
   end
@@ -322,6 +362,7 @@ function Recorder:wait()
     end
   end
   local _, fate = sched.wait(self.id, on_cancel)
+  give_room(self)
   self:watch_holds(nil)
   if self.places and not fate then take_places(self) end
   free_memory(self)

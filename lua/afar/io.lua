@@ -157,7 +157,8 @@ local function record_part(r, self, data, at)
     return { r:call("sendto", { as = "write" }, self.number, r:bytes(part), #part, C.MSG_DONTWAIT + C.MSG_NOSIGNAL, 0, 0) }
   end
   local refs, address = {}, r:bytes(data:sub(at + 1, at + PIPE_PART * PIPE_PARTS))
-  for i = 0, PIPE_PARTS - 1 do
+  local parts = math.max(1, math.min(PIPE_PARTS, math.floor(chain.room(r.process) / 2)))
+  for i = 0, parts - 1 do
     local length = math.min(PIPE_PART, #data - at - i * PIPE_PART)
     if length <= 0 then break end
     r:hold(self.number, POLLOUT, { as = "write" })
