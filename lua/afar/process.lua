@@ -2,9 +2,7 @@
 --- their manpages, and helpers; both are defined in the modules that lua/afar/init.lua lists.
 
 local chain = require "afar.chain"
-local errors = require "afar.error"
 local nearest = require "afar.nearest"
-local sibling = require "afar.sibling"
 
 ---@class afar.Process
 ---@field machine afar.Machine
@@ -44,91 +42,17 @@ function process.finish(r, first, _, second)
   return first(r)
 end
 
---- An argument of a plain system call, as a number: numbers, fds, pointers, placeholders and results stay; strings are put in memory.
-local function raw_argument(r, self, value)
-  local t = type(value)
-  if t == "string" then return r:string(value) end
-  if t == "nil" then return 0 end
-  local mt = getmetatable(value)
-  if mt and mt.near then return mt.near(value, self, r) end
-  return chain.argument(value) or value
-end
-
---- Calls that never come back, or only when something else happens: what was answered before is sent first.
-local may_block = {}
-for name in
-  ([[read write readv writev pread64 pwrite64 poll ppoll select pselect6 epoll_wait epoll_pwait epoll_pwait2 wait4 waitid
-  nanosleep clock_nanosleep futex futex_waitv accept accept4 connect recvfrom recvmsg recvmmsg sendto sendmsg sendmmsg flock
-  fcntl pause rt_sigsuspend rt_sigtimedwait fsync fdatasync sync syncfs execve execveat exit exit_group open openat openat2 splice tee
-  vmsplice sendfile copy_file_range semop semtimedop msgrcv msgsnd mq_timedsend mq_timedreceive io_getevents io_uring_enter getrandom umount2
-  preadv pwritev preadv2 pwritev2]]):gmatch "%S+"
-do
-  may_block[name] = true
-end
-
---- What changes the process itself, or ends it, is never made by another in its place.
-local stays = { execve = true, execveat = true, exit = true, exit_group = true, wait4 = true, waitid = true }
-
---- The kernel disarms the parent-death signal when credentials change: it is armed again at once.
-local credentials = {}
-for name in ("setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid capset"):gmatch "%S+" do
-  credentials[name] = true
-end
-
-local PR_SET_PDEATHSIG, SIGKILL = 1, 9
-
-local function rearm(r, changed)
-  if r.process.child == nil then return end
-  r:call("prctl", { if_ok = changed, aside = true, may_fail = true }, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
-end
-
-local function record_syscall(r, self, name, ...)
-  local nr, shown = name, name
-  if type(name) == "string" then
-    nr = r.sys.nr[name]
-    if not nr then
-      local near = nearest(name, r.sys.nr)
-      error(
-        errors.new(self, "syscall", { name }, ("%s has no such system call%s"):format(
-          r.sys.name,
-          near and (" (did you mean %s?)"):format(near) or ""
-        )),
-        0
-      )
-    end
-  elseif type(name) == "number" then
-    shown = r.sys.nr_name[name] or ("syscall %d"):format(name)
-  else
-    error(errors.new(self, "syscall", { name }, "the first argument is a system call's name or number"), 0)
-  end
-  local a = { ... }
-  for i = 1, select("#", ...) do
-    a[i] = raw_argument(r, self, a[i])
-  end
-  if self.is_root then sibling.check(self, shown, a) end
-  if may_block[shown] and not stays[shown] then r:block() end
-  local ref = r:call_number(nr, shown, { flush = may_block[shown] }, unpack(a, 1, 6))
-  if credentials[shown] then rearm(r, ref) end
-  return function(r_) return r_:result(ref) end, ref
-end
-
---- p:syscall(name_or_number, ...): any system call, as it is. Arguments: numbers, strings (put in memory, NUL-terminated),
---- fds and pointers of this process. Returns the kernel's result as a number; raises its error.
-process.define_recorded("syscall", record_syscall)
-process.define("syscall", function(self, name, ...)
-  local r = chain.record(self)
-  r.args = { n = select("#", ...), ... } -- the error shows the call as its manpage does
-  return process.finish(r, record_syscall(r, self, name, ...))
-end)
+--- The method that is exactly the system call `name`, or nil: set by syscall.lua.
+---@type fun(self: afar.Process, name: string): function?
+process.raw = nil
 
 --- A method for `name`: defined, or any system call of that name; else an error with the nearest.
 local function lookup(self, name)
   if type(name) ~= "string" then return nil end
   local method = plain[name]
   if method then return method end
-  if self.machine.sys.nr[name] then
-    return function(p, ...) return plain.syscall(p, name, ...) end
-  end
+  local raw = process.raw(self, name)
+  if raw then return raw end
   local near = nearest(name, plain) or nearest(name, self.machine.sys.nr)
   error(("a process has no method %q%s"):format(name, near and (" (did you mean %q?)"):format(near) or ""), 3)
 end
@@ -154,8 +78,8 @@ local function chain_lookup(name, self)
   if plain[name] then
     error(("%s can't be part of a chain: it takes several by itself"):format(name), 3)
   end
-  if self.machine.sys.nr[name] then
-    return function(r, p, ...) return record_syscall(r, p, name, ...) end
+  if process.raw(self, name) then
+    return function(r, p, ...) return recorded.syscall(r, p, name, ...) end
   end
   lookup(self, name)
 end

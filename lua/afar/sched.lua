@@ -14,7 +14,6 @@ local early = {} -- completion id -> { result, fate }: it came before anybody wa
 local ready, ready_head, ready_tail = {}, 1, 0 -- routines to be resumed
 local timers, timer_count = {}, 0 -- binary heap by time; cancelled entries stay until they come up
 local current -- the routine that runs now
-local alive = 0
 
 ---@class afar.Routine
 ---@field co thread
@@ -95,7 +94,6 @@ end
 
 local function finish(routine, ok, ...)
   routine.done, routine.ok, routine.values, routine.count = true, ok, { ... }, select("#", ...)
-  alive = alive - 1
   if routine.on_done then routine.on_done(routine) end
 end
 
@@ -121,7 +119,6 @@ function sched.start(f, ...)
       return WAIT
     end),
   }
-  alive = alive + 1
   make_ready(routine)
   return routine
 end
@@ -293,8 +290,8 @@ function sched.once(id, f)
   end
 end
 
---- Whether something else could run now: then nobody may spin.
-function sched.busy() return alive > 1 end
+--- Whether nobody else could run now: only then may one look for an answer without letting go.
+function sched.is_idle() return ready_head > ready_tail end
 
 --- Runs the loop until `routine` is done.
 ---@param routine afar.Routine

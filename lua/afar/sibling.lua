@@ -12,6 +12,8 @@ local SHARED = "CLONE_FILES|CLONE_FS"
 local REFUSED = { wait4 = 3, waitid = 4, pause = 0, rt_sigsuspend = 0, rt_sigtimedwait = 0 }
 local WNOHANG = 1
 
+function sibling.refuses(name) return REFUSED[name] ~= nil end
+
 --- Whether `name` may be made in a root at all; raises where it may not.
 function sibling.check(root, name, args)
   local position = REFUSED[name]

@@ -1,0 +1,133 @@
+--- The plain system calls: any of them, by name or number, exactly as it is.
+
+local chain = require "afar.chain"
+local errors = require "afar.error"
+local nearest = require "afar.nearest"
+local process = require "afar.process"
+local sched = require "afar.sched"
+local sibling = require "afar.sibling"
+
+local FLUSH = 4 -- protocol.h, AFAR_FLUSH
+
+--- An argument of a plain system call, as a number: numbers, fds, pointers, placeholders and results stay; strings are put in memory.
+local function raw_argument(r, self, value)
+  local t = type(value)
+  if t == "string" then return r:string(value) end
+  if t == "nil" then return 0 end
+  local mt = getmetatable(value)
+  if mt and mt.near then return mt.near(value, self, r) end
+  return chain.argument(value) or value
+end
+
+--- Calls that never come back, or only when something else happens: what was answered before is sent first.
+local may_block = {}
+for name in
+  ([[read write readv writev pread64 pwrite64 poll ppoll select pselect6 epoll_wait epoll_pwait epoll_pwait2 wait4 waitid
+  nanosleep clock_nanosleep futex futex_waitv accept accept4 connect recvfrom recvmsg recvmmsg sendto sendmsg sendmmsg flock
+  fcntl pause rt_sigsuspend rt_sigtimedwait fsync fdatasync sync syncfs execve execveat exit exit_group open openat openat2 splice tee
+  vmsplice sendfile copy_file_range semop semtimedop msgrcv msgsnd mq_timedsend mq_timedreceive io_getevents io_uring_enter getrandom umount2
+  preadv pwritev preadv2 pwritev2]]):gmatch "%S+"
+do
+  may_block[name] = true
+end
+
+--- What changes the process itself, or ends it, is never made by another in its place.
+local stays = { execve = true, execveat = true, exit = true, exit_group = true, wait4 = true, waitid = true }
+
+--- The kernel disarms the parent-death signal when credentials change: it is armed again at once.
+local credentials = {}
+for name in ("setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid capset"):gmatch "%S+" do
+  credentials[name] = true
+end
+
+local PR_SET_PDEATHSIG, SIGKILL = 1, 9
+
+local function rearm(r, changed)
+  if r.process.child == nil then return end
+  r:call("prctl", { if_ok = changed, aside = true, may_fail = true }, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+end
+
+local function record_syscall(r, self, name, ...)
+  local nr, shown = name, name
+  if type(name) == "string" then
+    nr = r.sys.nr[name]
+    if not nr then
+      local near = nearest(name, r.sys.nr)
+      error(
+        errors.new(self, "syscall", { name }, ("%s has no such system call%s"):format(
+          r.sys.name,
+          near and (" (did you mean %s?)"):format(near) or ""
+        )),
+        0
+      )
+    end
+  elseif type(name) == "number" then
+    shown = r.sys.nr_name[name] or ("syscall %d"):format(name)
+  else
+    error(errors.new(self, "syscall", { name }, "the first argument is a system call's name or number"), 0)
+  end
+  local a = { ... }
+  for i = 1, select("#", ...) do
+    a[i] = raw_argument(r, self, a[i])
+  end
+  if self.is_root then sibling.check(self, shown, a) end
+  if may_block[shown] and not stays[shown] then r:block() end
+  local ref = r:call_number(nr, shown, { flush = may_block[shown] }, unpack(a, 1, 6))
+  if credentials[shown] then rearm(r, ref) end
+  return function(r_) return r_:result(ref) end, ref
+end
+
+local function recorded_call(self, name, ...)
+  local r = chain.record(self)
+  r.args = { n = select("#", ...), ... } -- the error shows the call as its manpage does
+  return process.finish(r, record_syscall(r, self, name, ...))
+end
+
+-- ---- numbers only: no chain, no memory ----
+
+local function is_simple(name) return not credentials[name] and not sibling.refuses(name) end
+
+local function numbers_only(a, b, c, d, e, f)
+  return (a == nil or type(a) == "number") and (b == nil or type(b) == "number") and (c == nil or type(c) == "number")
+    and (d == nil or type(d) == "number") and (e == nil or type(e) == "number") and (f == nil or type(f) == "number")
+end
+
+local function lost(self, name, fate, ...) error(errors.lost(self, name, { n = select("#", ...), ... }, fate), 0) end
+
+local function call_numbers(self, nr, name, flags, ...)
+  sched.check()
+  local result, id = self.task:call(nr, flags, sched.is_idle(), ...)
+  if not result then
+    if not id then lost(self, name, "unsent", ...) end
+    local fate
+    result, fate = sched.wait(id)
+    if fate then lost(self, name, fate, ...) end
+  end
+  if result < 0 and result >= -4095 then error(errors.errno(self, name, { n = select("#", ...), ... }, -result), 0) end
+  return result
+end
+
+--- p:syscall(name_or_number, ...): any system call, as it is. Arguments: numbers, strings (put in memory, NUL-terminated),
+--- fds and pointers of this process. Returns the kernel's result as a number; raises its error.
+process.define_recorded("syscall", record_syscall)
+process.define("syscall", function(self, name, ...)
+  local nr = self.machine.sys.nr[name]
+  if nr and is_simple(name) and select("#", ...) <= 6 and numbers_only(...) then
+    local blocks = may_block[name]
+    if not (blocks and self.is_root) then return call_numbers(self, nr, name, blocks and FLUSH or 0, ...) end
+  end
+  return recorded_call(self, name, ...)
+end)
+
+local methods = {}
+
+function process.raw(self, name)
+  if not self.machine.sys.nr[name] then return nil end
+  local method = methods[name]
+  if not method then
+    local syscall = self.syscall
+    method = function(p, ...) return syscall(p, name, ...) end
+    methods[name] = method
+  end
+  return method
+end
