@@ -354,8 +354,8 @@ end
 ---@return string? fate  nil: answered
 function Recorder:wait()
   local task = self.task
-  local on_cancel
-  if self.holds then
+  local on_cancel = self.on_cancel
+  if self.holds and not on_cancel then
     on_cancel = function()
       task:cancel(self.requests)
       return false
