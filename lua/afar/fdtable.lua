@@ -67,6 +67,7 @@ function FdTable:inherit(process, fd)
     error(errors.new(process, "inherit", { fd }, "it was not open in the table that this one was copied from, when that was done"), 0)
   end
   local copy = fds.new(process, fd.number, fd.kind)
+  copy.state.foreign = fd.state.foreign
   self.given[fd.state] = copy
   self.inherited[fd.number] = nil
   return copy
