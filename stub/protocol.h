@@ -12,17 +12,16 @@
 /* ---- requests and replies: what flows on channel 0, and on the carrier of every other process ---- */
 
 enum afar_op {
-  AFAR_OP_CALL = 0,  /* perform system call nr(args...); result is what the kernel returned */
-  AFAR_OP_WRITE = 1, /* args: address, length; length bytes of payload follow the request */
-  AFAR_OP_READ = 2,  /* args: address, length, clamped to 0..hello.read_max; the reply carries the bytes as payload */
-  AFAR_OP_HOLD =
-      3, /* args: fd, poll events; keep the rest of this chain aside until poll(2) reports one; result is revents */
+  AFAR_OP_CALL = 0,   /* perform system call nr(args...); result is what the kernel returned */
+  AFAR_OP_WRITE = 1,  /* args: address, length; length bytes of payload follow the request */
+  AFAR_OP_READ = 2,   /* args: address, length, clamped to 0..hello.read_max; the reply carries the bytes as payload */
+  AFAR_OP_HOLD = 3,   /* args: fd, poll events; keeps the chain aside until poll(2) reports one; result is revents */
   AFAR_OP_CANCEL = 4, /* args: tag; the HOLD of that tag ends with -ECANCELED. Result 0, or -ENOENT if none is held */
   AFAR_OP_VALUE = 5,  /* args: value; result is that value */
   AFAR_OP_ATTACH = 6, /* root only; args: channel, fd, AFAR_ATTACH_*, credit to the host, credit from the host; result
                          is the fd's new number */
   AFAR_OP_PING = 7,   /* root only; args: seconds; exit if the host was silent for so long. 0: never */
-  AFAR_OP_RING = 8,   /* not a root's; args: address of a struct afar_ring; from this request's reply on that is the carrier */
+  AFAR_OP_RING = 8,   /* not a root's; args: address of a struct afar_ring, the carrier from this one's reply on */
   AFAR_OP_COUNT
 };
 
@@ -63,8 +62,8 @@ struct afar_reply {
 
 /* ---- a ring: what two sides on one machine use instead of a stream ---- */
 
-/* In memory that both have mapped. Positions count bytes, modulo 2^32; each is written by one side only. What a side writes
- * lies in a cache line of its own. */
+/* In memory that both have mapped. Positions count bytes, modulo 2^32; each is written by one side only. What a side
+ * writes lies in a cache line of its own. */
 struct afar_ring {
   uint32_t to_stub_tail; /* the host's: so many bytes of requests were written */
   uint32_t to_host_head; /* so many bytes of replies were taken */

@@ -38,9 +38,7 @@ static void sleep_once(struct server *server, wanted wanted, int holds) {
   __atomic_store_n(&ring->stub_asleep, 1, __ATOMIC_RELAXED);
   FENCE();
   if (!wanted(ring)) {
-    if (!holds)
-      take_bell(server);
-    else if (hold_wait(server, server->carrier, -1))
+    if (!holds || hold_wait(server, server->carrier, -1))
       take_bell(server);
   }
   __atomic_store_n(&ring->stub_asleep, 0, __ATOMIC_RELAXED);

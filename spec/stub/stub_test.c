@@ -23,22 +23,21 @@
   X(pings_are_answered)                                                                                                \
   X(silence_ends_it)                                                                                                   \
   X(a_stopped_root_hears_what_came_meanwhile)                                                                          \
-  X(fds_come_over_the_stream) X(calls) X(all_six_arguments_arrive) X(memory_goes_both_ways) X(reads_are_clamped)       \
-      X(bad_addresses_are_efault) X(eight_aligned_bytes) X(conditions) X(expectations) X(the_quiet_say_only_failures)  \
-          X(arguments) X(pipe_and_write_are_one_chain) X(long_chains) X(batches_in_any_pieces)                         \
-              X(flush_sends_before_it_blocks) X(a_full_output_is_waited_for) X(others_overtake)                        \
-                  X(what_is_there_is_not_waited_for) X(cancelled) X(held_twice_in_one_chain)                           \
-                      X(a_chain_that_arrives_when_it_went_on) X(the_rest_may_arrive_after_the_event) X(slots_run_out)  \
-                          X(a_closed_fd_and_a_hangup) X(who_waits_is_not_woken) X(a_child_serves)                      \
-                              X(all_tests_of_requests_in_a_child) X(a_child_ends_with_its_carrier)                     \
-                                  X(exec_is_the_end_of_a_carrier) X(a_grandchild) X(all_die_with_the_root)             \
-                                      X(a_child_whose_parent_has_gone_ends) X(many_children)                           \
-                                          X(a_silent_child_is_as_small_as_it_says) X(attach_refuses)                   \
-                                              X(read_credit_is_kept) X(write_credit_is_given)                          \
-                                                  X(what_does_not_go_waits) X(end_of_file_both_ways)                   \
-                                                      X(writes_that_fail) X(a_reset_socket) X(regular_files)           \
-                                                          X(a_full_disk) X(a_slow_reader_holds_up_nobody)              \
-                                                              X(nothing_is_left) X(without_newer_system_calls)
+  X(fds_come_over_the_stream)                                                                                          \
+  X(calls) X(all_six_arguments_arrive) X(memory_goes_both_ways) X(reads_are_clamped) X(bad_addresses_are_efault)       \
+      X(eight_aligned_bytes) X(conditions) X(expectations) X(the_quiet_say_only_failures) X(arguments)                 \
+          X(pipe_and_write_are_one_chain) X(long_chains) X(batches_in_any_pieces) X(flush_sends_before_it_blocks)      \
+              X(a_full_output_is_waited_for) X(others_overtake) X(what_is_there_is_not_waited_for) X(cancelled)        \
+                  X(held_twice_in_one_chain) X(a_chain_that_arrives_when_it_went_on)                                   \
+                      X(the_rest_may_arrive_after_the_event) X(slots_run_out) X(a_closed_fd_and_a_hangup)              \
+                          X(who_waits_is_not_woken) X(a_child_serves) X(all_tests_of_requests_in_a_child)              \
+                              X(a_child_ends_with_its_carrier) X(exec_is_the_end_of_a_carrier) X(a_grandchild)         \
+                                  X(all_die_with_the_root) X(a_child_whose_parent_has_gone_ends) X(many_children)      \
+                                      X(a_silent_child_is_as_small_as_it_says) X(attach_refuses)                       \
+                                          X(read_credit_is_kept) X(write_credit_is_given) X(what_does_not_go_waits)    \
+                                              X(end_of_file_both_ways) X(writes_that_fail) X(a_reset_socket)           \
+                                                  X(regular_files) X(a_full_disk) X(a_slow_reader_holds_up_nobody)     \
+                                                      X(nothing_is_left) X(without_newer_system_calls)
 
 static const struct {
   const char *name;
