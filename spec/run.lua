@@ -48,10 +48,11 @@ local function make_busted()
   return busted
 end
 
---- This machine's root stays from its first use on: it is no leak of the spec that happens to use it first.
+--- This machine's root stays from its first use on, and so do the sockets that it keeps ready for new processes: they are no leak of
+--- the spec that happens to be the first.
 local function wake_root()
   local ok, afar = pcall(require, "afar")
-  if ok then afar.here:getpid() end
+  if ok then afar.here:run { "true" } end
 end
 
 local function run(patterns)

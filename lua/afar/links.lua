@@ -20,10 +20,23 @@ local function refill(machine)
   end
 end
 
+local machines = setmetatable({}, { __mode = "k" })
+
+--- The host's ends that are ready, of all machines, as a set: for who looks for what is left behind.
+---@return table<integer, true>
+function links.ready()
+  local fds = {}
+  for machine in pairs(machines) do
+    for _, link in ipairs(machine.ready_links) do fds[link.fd] = true end
+  end
+  return fds
+end
+
 --- A new link: the host's end (the caller's), and the number of the other end in the root, where it is closed by whoever clones.
 ---@return integer fd, integer number
 function links.take(machine)
   machine.ready_links = rawget(machine, "ready_links") or {}
+  machines[machine] = true
   refill(machine)
   local link = table.remove(machine.ready_links, 1)
   local number = sched.wait(link.id)

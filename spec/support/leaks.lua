@@ -39,12 +39,18 @@ local function names(dir)
   return found
 end
 
+--- The sockets that are kept ready for new processes: always as many, but never the same ones for long.
+local function ready_links()
+  local links = package.loaded["afar.links"]
+  return links and links.ready() or {}
+end
+
 local function own_fds()
-  local fds = {}
+  local fds, ready = {}, ready_links()
   for _, name in ipairs(names "/proc/self/fd") do
     -- Not the fd by which the folder itself was read.
     local target = lfs.symlinkattributes("/proc/self/fd/" .. name, "target")
-    if target and not target:find "^/proc/%d+/fd$" then fds["fd " .. name .. " (" .. target .. ")"] = true end
+    if target and not target:find "^/proc/%d+/fd$" and not ready[tonumber(name)] then fds["fd " .. name .. " (" .. target .. ")"] = true end
   end
   return fds
 end
