@@ -8,7 +8,7 @@
 #define FD_MOVED        64 /* what every fd that is moved becomes, as far as the input's goes */
 #define CALLS_MAX       1000000
 #define BLOCKS_MAX      64
-#define ARENA_SIZE_HERE 4096 /* a ring lies behind it */
+#define ARENA_SIZE_HERE 4096 /* a ring lies behind it, where no request reaches it */
 
 static struct {
   jmp_buf exit;
@@ -41,8 +41,8 @@ static struct server *child_server(void) {
 }
 
 static void kernel_init(void) {
-  arena_bytes = aligned_alloc(4096, 5 * ARENA_SIZE_HERE);
-  memset(arena_bytes, 0, 5 * ARENA_SIZE_HERE);
+  arena_bytes = aligned_alloc(4096, 6 * ARENA_SIZE_HERE);
+  memset(arena_bytes, 0, 6 * ARENA_SIZE_HERE);
   channel_table = aligned_alloc(4096, AFAR_CHANNELS_MAX * sizeof(struct channel));
   memset(channel_table, 0, AFAR_CHANNELS_MAX * sizeof(struct channel));
 }
@@ -75,7 +75,7 @@ static void kernel_end(void) {
 /* ---- which memory is the stub's ---- */
 
 static struct afar_ring *host_ring(void) {
-  return (struct afar_ring *)(arena_bytes + ARENA_SIZE_HERE);
+  return (struct afar_ring *)(arena_bytes + 2 * ARENA_SIZE_HERE);
 }
 
 static int within(uint64_t at, uint64_t length, const void *base, uint64_t size) {

@@ -9,43 +9,72 @@
 #include "test_channel.h"
 #include "test_seccomp.h"
 
-#define TESTS(X)                                                                                                       \
-  X(usage)                                                                                                             \
-  X(hello_says_what_is)                                                                                                \
-  X(the_own_file_is_unlinked)                                                                                          \
-  X(a_huge_environment_is_cut)                                                                                         \
-  X(standard_fds_are_replaced)                                                                                         \
-  X(it_dies_with_a_parent_on_this_machine)                                                                             \
-  X(signals_of_a_terminal_are_blocked)                                                                                 \
-  X(the_fourth_argument_is_closed)                                                                                     \
-  X(nofile_is_raised)                                                                                                  \
-  X(what_is_not_understood_ends_it)                                                                                    \
-  X(pings_are_answered)                                                                                                \
-  X(silence_ends_it)                                                                                                   \
-  X(a_stopped_root_hears_what_came_meanwhile)                                                                          \
-  X(fds_come_over_the_stream)                                                                                          \
-  X(calls) X(all_six_arguments_arrive) X(memory_goes_both_ways) X(reads_are_clamped) X(bad_addresses_are_efault)       \
-      X(eight_aligned_bytes) X(conditions) X(expectations) X(the_quiet_say_only_failures) X(arguments)                 \
-          X(pipe_and_write_are_one_chain) X(long_chains) X(batches_in_any_pieces) X(flush_sends_before_it_blocks)      \
-              X(a_full_output_is_waited_for) X(others_overtake) X(what_is_there_is_not_waited_for) X(cancelled)        \
-                  X(held_twice_in_one_chain) X(a_chain_that_arrives_when_it_went_on)                                   \
-                      X(the_rest_may_arrive_after_the_event) X(slots_run_out) X(a_closed_fd_and_a_hangup)              \
-                          X(who_waits_is_not_woken) X(a_child_serves) X(all_tests_of_requests_in_a_child)              \
-                              X(a_child_ends_with_its_carrier) X(exec_is_the_end_of_a_carrier) X(a_grandchild)         \
-                                  X(all_die_with_the_root) X(a_child_whose_parent_has_gone_ends) X(many_children)      \
-                                      X(a_silent_child_is_as_small_as_it_says) X(attach_refuses)                       \
-                                          X(read_credit_is_kept) X(write_credit_is_given) X(what_does_not_go_waits)    \
-                                              X(end_of_file_both_ways) X(writes_that_fail) X(a_reset_socket)           \
-                                                  X(regular_files) X(a_full_disk) X(a_slow_reader_holds_up_nobody)     \
-                                                      X(nothing_is_left) X(without_newer_system_calls)
+#define TEST(name)                                                                                                     \
+  { #name, name }
 
 static const struct {
   const char *name;
   void (*run)(void);
 } tests[] = {
-#define X(name) {#name, name},
-    TESTS(X)
-#undef X
+    TEST(usage),
+    TEST(hello_says_what_is),
+    TEST(the_own_file_is_unlinked),
+    TEST(a_huge_environment_is_cut),
+    TEST(standard_fds_are_replaced),
+    TEST(it_dies_with_a_parent_on_this_machine),
+    TEST(signals_of_a_terminal_are_blocked),
+    TEST(the_fourth_argument_is_closed),
+    TEST(nofile_is_raised),
+    TEST(what_is_not_understood_ends_it),
+    TEST(pings_are_answered),
+    TEST(silence_ends_it),
+    TEST(a_stopped_root_hears_what_came_meanwhile),
+    TEST(fds_come_over_the_stream),
+    TEST(calls),
+    TEST(all_six_arguments_arrive),
+    TEST(memory_goes_both_ways),
+    TEST(reads_are_clamped),
+    TEST(bad_addresses_are_efault),
+    TEST(eight_aligned_bytes),
+    TEST(conditions),
+    TEST(expectations),
+    TEST(the_quiet_say_only_failures),
+    TEST(arguments),
+    TEST(pipe_and_write_are_one_chain),
+    TEST(long_chains),
+    TEST(batches_in_any_pieces),
+    TEST(flush_sends_before_it_blocks),
+    TEST(a_full_output_is_waited_for),
+    TEST(others_overtake),
+    TEST(what_is_there_is_not_waited_for),
+    TEST(cancelled),
+    TEST(held_twice_in_one_chain),
+    TEST(a_chain_that_arrives_when_it_went_on),
+    TEST(the_rest_may_arrive_after_the_event),
+    TEST(slots_run_out),
+    TEST(a_closed_fd_and_a_hangup),
+    TEST(who_waits_is_not_woken),
+    TEST(a_child_serves),
+    TEST(all_tests_of_requests_in_a_child),
+    TEST(a_child_ends_with_its_carrier),
+    TEST(exec_is_the_end_of_a_carrier),
+    TEST(a_grandchild),
+    TEST(all_die_with_the_root),
+    TEST(a_child_whose_parent_has_gone_ends),
+    TEST(many_children),
+    TEST(a_silent_child_is_as_small_as_it_says),
+    TEST(attach_refuses),
+    TEST(read_credit_is_kept),
+    TEST(write_credit_is_given),
+    TEST(what_does_not_go_waits),
+    TEST(end_of_file_both_ways),
+    TEST(writes_that_fail),
+    TEST(a_reset_socket),
+    TEST(regular_files),
+    TEST(a_full_disk),
+    TEST(a_slow_reader_holds_up_nobody),
+    TEST(nothing_is_left),
+    TEST(without_newer_system_calls),
 };
 
 static int own_fds(void) {
