@@ -32,8 +32,8 @@ local function header(r, name, name_length, iov, control, control_length)
   return r:bytes(ffi.string(h, ffi.sizeof(h)))
 end
 
-local function vector(r, address, length)
-  local iov = ffi.new(r.sys.ctype.iovec, address, length)
+local function vector(r, base, length)
+  local iov = ffi.new(r.sys.ctype.iovec, base, length)
   return r:bytes(ffi.string(iov, ffi.sizeof(iov)))
 end
 

@@ -1,0 +1,131 @@
+--- Reading by lines, sizes and delimiters, through a buffer.
+
+local errors = require "afar.error"
+local fds = require "afar.fd"
+
+local READ_LEAST, READ_MOST = 64 * 1024, 1024 * 1024
+local LIMIT = 64 * 1024 * 1024 -- of one line or part, unless the script says otherwise
+
+---@class afar.Reader
+---@field fd afar.Fd         read by nobody else: what is in the buffer is gone from it
+---@field buffer string
+---@field at integer         where in the buffer what wasn't taken yet begins
+---@field ended boolean
+---@field limit integer      bytes that one line or part may have
+local Reader = { __name = "reader" }
+Reader.__index = Reader
+
+--- Reads more behind what is there; false at the end.
+local function fill(self)
+  if self.ended then return false end
+  local left = #self.buffer - self.at + 1
+  local data = self.fd:read(math.max(READ_LEAST, math.min(left, READ_MOST)))
+  if data == "" then
+    self.ended = true
+    return false
+  end
+  self.buffer = left > 0 and self.buffer:sub(self.at) .. data or data
+  self.at = 1
+  return true
+end
+
+local function take(self, length)
+  local data = self.buffer:sub(self.at, self.at + length - 1)
+  self.at = self.at + length
+  return data
+end
+
+local function available(self) return #self.buffer - self.at + 1 end
+
+local function fail(self, call, message, fields)
+  error(errors.new(self.fd.process, call, { self.fd }, message, fields), 0)
+end
+
+--- Up to the delimiter, which is taken too but not returned; without one, up to the end.
+---@param delimiter string  bytes
+---@return string? data    nil at the end
+---@return boolean? found  whether the delimiter came
+function Reader:until_(delimiter)
+  if type(delimiter) ~= "string" or delimiter == "" then error("until_: a delimiter was expected: a string of at least one byte", 2) end
+  local searched = 0
+  while true do
+    local first, last = self.buffer:find(delimiter, self.at + searched, true)
+    if first then
+      local data = self.buffer:sub(self.at, first - 1)
+      self.at = last + 1
+      return data, true
+    end
+    local left = available(self)
+    if left > self.limit then
+      fail(self, "read", ("no %q within %d bytes"):format(delimiter, self.limit), { name = "limit" })
+    end
+    searched = math.max(0, left - #delimiter + 1)
+    if not fill(self) then
+      if left == 0 then return nil end
+      return take(self, left), false
+    end
+  end
+end
+
+--- The next line without its newline; nil at the end. A last line may lack the newline.
+---@return string?
+function Reader:line() return (self:until_ "\n") end
+
+--- So many bytes; nil at the end. Raises when the end comes before there are as many (err.name == "short", err.data has those).
+---@param length integer bytes
+---@return string?
+function Reader:exactly(length)
+  if type(length) ~= "number" or length < 0 or length % 1 ~= 0 then
+    error(("exactly: a number of bytes was expected, not %s"):format(tostring(length)), 2)
+  end
+  local parts, got = {}, 0
+  while got < length do
+    if available(self) == 0 and not fill(self) then
+      if got == 0 then return nil end
+      local message = ("the end came after %d of %d bytes"):format(got, length)
+      fail(self, "read", message, { name = "short", data = table.concat(parts) })
+    end
+    parts[#parts + 1] = take(self, math.min(available(self), length - got))
+    got = got + #parts[#parts]
+  end
+  return table.concat(parts)
+end
+
+--- What is there, at least one byte, at most `most`; "" at the end.
+---@param most? integer bytes
+---@return string
+function Reader:some(most)
+  if available(self) == 0 and not fill(self) then return "" end
+  return take(self, math.min(available(self), most or math.huge))
+end
+
+--- All up to the end.
+---@return string
+function Reader:all()
+  local parts = { take(self, available(self)) }
+  while fill(self) do
+    parts[#parts + 1] = take(self, available(self))
+  end
+  return table.concat(parts)
+end
+
+--- for line in reader:lines() do ... end
+function Reader:lines()
+  return function() return self:line() end
+end
+
+--- Closes the fd.
+function Reader:close() self.fd:close() end
+
+function Reader:__tostring() return ("reader of %s"):format(tostring(self.fd)) end
+
+--- fd:reader(options): reads the fd through a buffer: reader:line(), :exactly(n), :until_(delimiter), :some(), :all(), :lines(). Nobody else reads
+--- the fd meanwhile. options: limit = bytes that one line or part may have (default 64 MiB).
+---@param options? { limit: integer }
+---@return afar.Reader
+fds.define("reader", function(self, options)
+  return setmetatable({ fd = self, buffer = "", at = 1, ended = false, limit = options and options.limit or LIMIT }, Reader)
+end)
+
+--- fd:lines(): for line in fd:lines() do ... end; through a reader of its own.
+fds.define("lines", function(self, options) return self:reader(options):lines() end)
