@@ -290,7 +290,13 @@ end
 --- chain has a hold.
 function Recorder:submit()
   local process = self.process
-  if self.holds and not self.direct and process:is_alive() then make_room(self) end
+  if self.holds and not self.direct and process:is_alive() then
+    local ok, err = pcall(make_room, self)
+    if not ok then
+      free_memory(self)
+      error(err, 0)
+    end
+  end
   local task = (self.blocks and chain.blocking_process(process) or process).task
   self.task = task
   local id
