@@ -274,7 +274,11 @@ local function make_room(self)
   local slots = self.count - self.first_hold + 1
   local crowded = slots > chain.room(self.process)
   if crowded and self.first_hold == 1 and type(self.first_fd) == "number" and not self.process.machine.plain_clone then
-    chain.crowded_wait(self.process, self.first_fd, self.first_events, self.names[1])
+    local ok, err = pcall(chain.crowded_wait, self.process, self.first_fd, self.first_events, self.names[1])
+    if not ok then
+      free_memory(self)
+      error(err, 0)
+    end
   end
   self.slots = slots
   rawset(self.process, "held_slots", (rawget(self.process, "held_slots") or 0) + slots)
