@@ -250,8 +250,9 @@ local function copy_all(self, from, to)
 end
 
 --- The kinds of the two, asked for where they aren't known.
-local function kinds_of(p, list)
+local function kinds_of(p, list, args)
   local r, modes = chain.record(p), {}
+  r.args = args
   for i, fd in ipairs(list) do
     if not (type(fd) == "table" and fd.kind) then
       local at = r:scratch(stats.size(p.machine))
@@ -295,7 +296,7 @@ process.define("copy_bytes", function(p, from, to, n)
     owner = p, from = fds.near(from, p, "copy_bytes"), to = fds.near(to, p, "copy_bytes"), left = n or math.huge, done = 0,
     args = { n = 3, from, to, n },
   }, Copy)
-  local from_kind, to_kind = kinds_of(p, { from, to })
+  local from_kind, to_kind = kinds_of(p, { from, to }, self.args)
   self.careful = from_kind == "device" or to_kind == "device"
   local files = from_kind == "file" and to_kind == "file" and not p.is_root
   self.worker = (files or p.machine.plain_clone) and p or p:clone "CLONE_FILES|CLONE_FS"
