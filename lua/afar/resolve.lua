@@ -13,7 +13,7 @@ local function fail(p, args, message, fields) error(errors.new(p, "getaddrinfo",
 
 --- What getent says, or nil when it doesn't know the key.
 local function getent(p, args, ...)
-  local ok, result = pcall(p.run, p, { "getent", "--", ..., check = false })
+  local ok, result = pcall(p.run, p, { check = false, "getent", "--", ... })
   if not ok then
     if errors.is(result, "ENOENT") then result.hint = "names are resolved by getent(1), which is not there" end
     error(result, 0)
