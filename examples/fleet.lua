@@ -39,6 +39,7 @@ local function connect(m)
   m.root = afar.here:ssh(m.host, { config = m.config })
   m.n:defer(m.root.disconnect, m.root)
   m.p = m.root:fork()
+  m.n:defer(m.p.exit, m.p)
   say(m.host, ("%s, process %d of uid %d"):format(m.root.machine.hello.machine_name, m.p.pid, m.p:getuid()))
 end
 
