@@ -27,7 +27,10 @@ for _, name in ipairs { "afar.content", "afar.copy", "afar.bootstrap", "afar.ssh
 end
 
 -- Sockets, and moving bytes.
-for _, name in ipairs { "afar.socket", "afar.connection", "afar.transfer", "afar.message", "afar.resolve", "afar.reader", "afar.writer", "afar.copy_bytes" } do
+for _, name in ipairs { "afar.socket", "afar.connection", "afar.transfer", "afar.message", "afar.resolve" } do
+  require(name)
+end
+for _, name in ipairs { "afar.reader", "afar.writer", "afar.copy_bytes" } do
   require(name)
 end
 
