@@ -1,0 +1,142 @@
+-- The examples say what they are to say, here and behind a real sshd, and leave nothing.
+
+local afar = require "afar"
+local lfs = require "lfs"
+local sshd = require "spec.support.sshd"
+
+local program = os.getenv "AFAR" or "build/afar"
+
+local function run(spec)
+  spec.timeout = spec.timeout or 60
+  spec.check = false
+  local result = afar.here:run(spec)
+  return result.stdout, result.stderr, tostring(result.status)
+end
+
+--- Runs an example, which must end well and silently; its lines.
+local function example(name)
+  local out, err, status = run { program, "examples/" .. name .. ".lua" }
+  assert.equal("", err)
+  assert.equal("exit code 0", status)
+  return out
+end
+
+local function has(text, expected)
+  for line in expected:gmatch "[^\n]+" do
+    assert.is_truthy((text .. "\n"):find(line .. "\n", 1, true), ("%q is missing in:\n%s"):format(line, text))
+  end
+end
+
+describe("examples", function()
+  it("01-hello calls, and shows errors", function()
+    local out = example "01-hello"
+    has(out, "size\tas stat says\nfound\tnil\nerrno\tENOENT")
+    assert.matches('error\topen%("/no/such/file"%) in process %d+ on here: No such file or directory %(ENOENT%)\n', out)
+    assert.matches("closed\tread.*: fd %d+ was closed before\n", out)
+    has(out, 'typo\ta process has no method "opne" (did you mean "open"?)')
+  end)
+
+  it("02-fork-exec makes a process into a program", function()
+    local out = example "02-fork-exec"
+    has(out, "exit code 3\t3\nin DIR, umask 0077, for afar\npermissions\t0600\nkilled by SIGINT\nraised\tSIGINT")
+    assert.matches("status\texit code 2\tls: ", out)
+  end)
+
+  it("03-pipeline feeds two programs", function() assert.equal("  40000 host\n  20000 root\n  20000 stub\n", example "03-pipeline") end)
+
+  it("04-chain sends calls as one", function()
+    has(example "04-chain", "15 bytes\nthrough a pipe\tand then its end\nENOENT\tone round trip")
+  end)
+
+  it("05-nursery does things side by side", function()
+    local out = example "05-nursery"
+    has(out, "order\t0.1 0.2 0.3\tside by side\ncancelled\ttrue\nraised\texit code 1\ndeferred\ttrue")
+    has(out, "timeout\ttrue\ttimeout: not done within 0.1 s")
+  end)
+
+  it("are all run by this spec, and each opens with what it shows", function()
+    local known = { ["01-hello"] = 1, ["02-fork-exec"] = 1, ["03-pipeline"] = 1, ["04-chain"] = 1, ["05-nursery"] = 1, fleet = 1 }
+    for name in lfs.dir "examples" do
+      local base = name:match "^(.*)%.lua$"
+      if base then
+        assert.is_truthy(known[base], name .. " is run by no spec")
+        local file = assert(io.open("examples/" .. name))
+        assert.matches("^%-%- %u", file:read "*l")
+        file:close()
+      end
+    end
+  end)
+end)
+
+describe("fleet.lua", function()
+  local server
+
+  setup(function() server = sshd.start(3) end)
+  teardown(function() server:stop() end)
+
+  local function left_files()
+    local found = {}
+    for name in lfs.dir "/tmp" do
+      if name:find "^afar%-fleet%-" then found[#found + 1] = name end
+    end
+    return found
+  end
+
+  it("serves a page on each of three machines, follows their logs, and leaves nothing", function()
+    local out, err, status = run { program, "examples/fleet.lua", server.config }
+    assert.equal("", err)
+    assert.equal("exit code 0", status)
+    for i = 1, 3 do
+      assert.matches(("\n  afar%d    200 <h1>afar%d</h1>"):format(i, i), out)
+      assert.matches(('\n  afar%d    "GET /missing HTTP/1.0" 404, %%d+ bytes\n'):format(i), out)
+      assert.matches(("\nafar%d  .*3 lines\n"):format(i), out)
+    end
+    has(out, "Done; nothing is left.")
+    assert.same({}, left_files())
+  end)
+
+  local function interrupted_at(pattern)
+    local p = afar.here:fork()
+    local read, write = p:pipe2()
+    local fork = p:fork()
+    local child = fork:exec { program, "examples/fleet.lua", server.config, "afar1", "afar2", stdout = fork:inherit(write), stderr = "stdout" }
+    write:close()
+    local out = ""
+    while not out:find(pattern) do
+      local data = read:read()
+      assert(data ~= "", "it ended before: " .. out)
+      out = out .. data
+    end
+    child:kill "SIGINT"
+    local status = afar.timeout(30, child.wait, child)
+    repeat
+      local data = read:read()
+      out = out .. data
+    until data == ""
+    p:exit()
+    assert.equal("exit code 130", tostring(status))
+    assert.matches("afar: interrupted", out)
+    assert.same({}, left_files())
+  end
+
+  for _, at in ipairs { "Connecting", "Gathering", "Starting a web server", "Following the logs\n.*GET" } do
+    it("cleans up on all machines when it is interrupted at " .. at:match "^[%w ]+", function() interrupted_at(at) end)
+  end
+
+  it("says which host can't be reached, and lets the others go", function()
+    local _, err, status = run { program, "examples/fleet.lua", server.config, "afar1", "afar-closed" }
+    assert.equal("exit code 1", status)
+    assert.matches("^afar: ssh%(.*afar%-closed", err)
+    assert.same({}, left_files())
+  end)
+end)
+
+describe("demo.sh", function()
+  it("starts a server of its own, shows the fleet, and leaves nothing", function()
+    local out, err, status = run { "sh", "examples/demo.sh", env = { AFAR = program } }
+    assert.equal("", err)
+    assert.equal("exit code 0", status)
+    assert.matches("^Starting an sshd.*Done; nothing is left%.\n$", out)
+    for name in lfs.dir "/tmp" do assert.is_nil(name:find "^afar%-demo%-") end
+  end)
+end)
