@@ -20,12 +20,12 @@ end
 ---@return string
 function inet.v4_text(bytes) return ("%d.%d.%d.%d"):format(bytes:byte(1, 4)) end
 
---- The groups of one side of "::" as bytes; the last may be an IPv4 address.
-local function groups(text)
+--- The groups of one side of "::" as bytes; the address's last may be an IPv4 address.
+local function groups(text, at_end)
   if text == "" then return "" end
   local bytes, rest = {}, text .. ":"
   for part, after in rest:gmatch "([^:]*):()" do
-    local v4 = after > #rest and inet.v4(part)
+    local v4 = at_end and after > #rest and inet.v4(part)
     if v4 then
       bytes[#bytes + 1] = v4
     elseif part:find "^%x%x?%x?%x?$" then
@@ -44,10 +44,10 @@ end
 function inet.v6(text)
   local before, after = text:match "^(.-)::(.*)$"
   if not before then
-    local bytes = groups(text)
+    local bytes = groups(text, true)
     return bytes and #bytes == 16 and bytes or nil
   end
-  local head, tail = groups(before), groups(after)
+  local head, tail = groups(before), groups(after, true)
   if not head or not tail or #head + #tail > 14 then return nil end
   return head .. ("\0"):rep(16 - #head - #tail) .. tail
 end
