@@ -1,5 +1,6 @@
 --- Reading by lines, sizes and delimiters, through a buffer.
 
+local ffi = require "ffi"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 
@@ -89,6 +90,57 @@ function Reader:exactly(length)
     got = got + #parts[#parts]
   end
   return table.concat(parts)
+end
+
+--- The next so many bytes, which stay to be read; fewer at the end.
+---@param length integer bytes
+---@return string
+function Reader:peek(length)
+  while available(self) < length and fill(self) do
+  end
+  return self.buffer:sub(self.at, self.at + length - 1)
+end
+
+--- The next structure: a name of afar.sys's structures ("inotify_event"), a C type ("uint32_t") or a ctype; nil at the end.
+---@return ffi.cdata*?
+function Reader:struct(what)
+  local type_ = type(what) == "string" and (self.fd.process.machine.sys.ctype[what] or ffi.typeof(what)) or what
+  local bytes = self:exactly(ffi.sizeof(type_))
+  if not bytes then return nil end
+  local box = ffi.new(ffi.typeof("$[1]", type_))
+  ffi.copy(box, bytes, #bytes)
+  return box[0]
+end
+
+local function must(self, data, what)
+  if data == nil then fail(self, "read", ("the end came where %s was expected"):format(what), { name = "short", data = "" }) end
+  return data
+end
+
+--- The bytes whose number comes before them, as an unsigned integer of that type ("uint32_t"); nil at the end.
+---@param type_ string
+---@return string?
+function Reader:sized(type_)
+  local length = self:struct(ffi.typeof("struct { $ length; }", ffi.typeof(type_)))
+  if not length then return nil end
+  local count = tonumber(length.length)
+  if count > self.limit then fail(self, "read", ("%.0f bytes are announced; %d is the most"):format(count, self.limit), { name = "limit" }) end
+  return must(self, count == 0 and "" or self:exactly(count), ("%.0f bytes"):format(count))
+end
+
+--- A netstring: "5:hello," is "hello"; nil at the end.
+---@return string?
+function Reader:netstring()
+  local head = self:peek(11)
+  if head == "" then return nil end
+  local digits = head:match "^(%d+):"
+  if not digits or tonumber(digits) > self.limit then fail(self, "read", ("%q begins no netstring"):format(head), { name = "format" }) end
+  take(self, #digits + 1)
+  local data = must(self, self:exactly(tonumber(digits)), "a netstring")
+  if must(self, self:exactly(1), "the end of a netstring") ~= "," then
+    fail(self, "read", "the comma behind a netstring is missing", { name = "format" })
+  end
+  return data
 end
 
 --- What is there, at least one byte, at most `most`; "" at the end.
