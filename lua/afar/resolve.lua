@@ -49,7 +49,8 @@ local function parse(text, port, hints)
   local list = {}
   for host, kind in text:gmatch "(%S+)%s+(%u+)[^\n]*" do
     local a = TYPES[kind] == (hints.socktype or "SOCK_STREAM") and of_number(host, port)
-    if a and (hints.family or a.family) == a.family then list[#list + 1] = a end
+    -- With no IPv6 address getent gives the IPv4 ones in its clothes.
+    if a and (hints.family or a.family) == a.family and not a.addr:find "^::ffff:" then list[#list + 1] = a end
   end
   return list
 end
