@@ -71,7 +71,7 @@ void loop_flush_forget(struct loop *loop, struct flush *flush) {
   flush->queued = 0;
 }
 
-static void flush_all(struct loop *loop) {
+void loop_flush(struct loop *loop) {
   while (loop->first) {
     struct flush *flush = loop->first;
     loop->first = flush->next;
@@ -146,13 +146,13 @@ static int look(struct loop *loop) {
 
 /* Sleeps until something has happened, at most `seconds` (negative: no limit). */
 static void loop_wait(struct loop *loop, double seconds) {
-  flush_all(loop);
+  loop_flush(loop);
   int ready = loop->head < loop->tail || seconds == 0;
   if (ready && loop->polls)
     poll_all(loop, 0);
   else if (!ready && look(loop))
     ready = 1;
-  flush_all(loop);
+  loop_flush(loop);
   if (ready && loop->polls && ++loop->turns % EVENTS_EVERY != 0)
     return;
   if (!ready && loop->polls && poll_all(loop, 1)) {
@@ -174,7 +174,7 @@ static void loop_wait(struct loop *loop, double seconds) {
     poll_all(loop, -1);
     poll_all(loop, 0);
   }
-  flush_all(loop);
+  loop_flush(loop);
 }
 
 /* ---- Lua ---- */

@@ -48,6 +48,8 @@ uint64_t loop_id(struct loop *loop);
 /* Does nothing for id 0: nobody waits. */
 void loop_complete(struct loop *loop, uint64_t id, int64_t result, enum fate fate);
 void loop_flush_later(struct loop *loop, struct flush *flush);
+/* Does it now: before one looks for answers without letting go. */
+void loop_flush(struct loop *loop);
 void loop_flush_forget(struct loop *loop, struct flush *flush);
 void loop_poll(struct loop *loop, struct poll *poll);
 void loop_poll_stop(struct poll *poll);

@@ -124,11 +124,18 @@ static void submit_waiting(struct task *task) {
   }
 }
 
+/* Tells who waits; gives up the task's reference. */
+static void chain_complete(struct task *task, struct chain *chain, int64_t result, enum fate fate) {
+  loop_complete(task->loop, chain->id, result, fate);
+  chain->id = 0;
+  chain->done = 1;
+  chain->fate = fate;
+  chain_unref(chain);
+}
+
 static void chain_done(struct task *task, struct chain *chain, enum fate fate) {
   task->held -= chain->held;
-  loop_complete(task->loop, chain->id, chain->call ? chain->outcomes[0].result : 0, fate);
-  chain->id = 0;
-  chain_unref(chain);
+  chain_complete(task, chain, chain->call ? chain->outcomes[0].result : 0, fate);
   submit_waiting(task);
 }
 
@@ -255,6 +262,10 @@ static int on_data(struct sink *sink, const char *data, size_t length) {
   return 0;
 }
 
+static int on_message(struct sink *sink, const struct afar_reply *message) {
+  return on_fd((struct task *)((char *)sink - offsetof(struct task, sink)), message);
+}
+
 /* ---- sending ---- */
 
 static void task_flush(struct task *task) {
@@ -307,18 +318,16 @@ static void task_end(struct task *task, enum fate fate) {
     struct chain *chain = task->pending[tag].chain;
     if (!chain)
       continue;
-    loop_complete(task->loop, chain->id, 0, chain->at >= task->sent ? FATE_UNSENT : fate);
-    chain->id = 0;
+    enum fate how = chain->at >= task->sent ? FATE_UNSENT : fate;
     for (uint32_t i = 0; i < chain->count; i++)
       if (chain->outcomes[i].state == OUTCOME_SENT)
         task->pending[chain->outcomes[i].tag].chain = NULL;
-    chain_unref(chain);
+    chain_complete(task, chain, 0, how);
   }
   while (task->waiting) {
     struct chain *chain = task->waiting;
     task->waiting = chain->next;
-    loop_complete(task->loop, chain->id, 0, FATE_UNSENT);
-    chain_unref(chain);
+    chain_complete(task, chain, 0, FATE_UNSENT);
   }
   if (task->stream)
     task->stream->root = NULL;
@@ -473,7 +482,7 @@ static struct task *task_push(lua_State *L, int limits) {
   task->read_max = (uint32_t)luaL_checknumber(L, limits + 1);
   task->pending_free = NOWHERE;
   task->waiting_last = &task->waiting;
-  task->sink = (struct sink){on_data, on_end, on_credit};
+  task->sink = (struct sink){on_data, on_end, on_credit, on_message};
   task->flush.run = run_flush;
   *(struct task **)lua_newuserdata(L, sizeof task) = task;
   luaL_getmetatable(L, TASK);
@@ -546,7 +555,36 @@ static struct chain *chain_of_call(struct task *task) {
     chain->call = 1;
   }
   chain->answered = 0;
+  chain->done = 0;
   return chain;
+}
+
+/* Looks for the chain's answers for a moment, if they come through a ring. */
+static void look_for(struct task *task, struct chain *chain) {
+  if (!task->linked || !task->link.ring)
+    return;
+  loop_flush(task->loop);
+  while (!chain->done && link_spin(&task->link))
+    ;
+}
+
+/* await(chain, spin) -> id, which completes when all is answered | nil: it is | nil, fate: it never will be. spin:
+ * nobody else has anything to do meanwhile. For chains that were submitted without an id. */
+static int l_await(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  struct chain *chain = chain_check(L, 2);
+  if (lua_toboolean(L, 3))
+    look_for(task, chain);
+  if (!chain->done) {
+    chain->id = loop_id(task->loop);
+    lua_pushnumber(L, (lua_Number)chain->id);
+    return 1;
+  }
+  lua_pushnil(L);
+  if (chain->fate == FATE_DONE)
+    return 1;
+  lua_pushstring(L, fate_name(chain->fate));
+  return 2;
 }
 
 static void queue_call(struct task *task, struct chain *chain, struct afar_request *request) {
@@ -571,13 +609,9 @@ static int l_call(lua_State *L) {
     request.args[i] = check_u64(L, 5 + i);
   struct chain *chain = chain_of_call(task);
   queue_call(task, chain, &request);
-  if (task->linked && task->link.ring) {
-    task_flush(task);
-    while (lua_toboolean(L, 4) && chain->outcomes[0].state != OUTCOME_DONE && link_spin(&task->link))
-      ;
-  } else {
-    out_later(task);
-  }
+  out_later(task);
+  if (lua_toboolean(L, 4))
+    look_for(task, chain);
   if (chain->outcomes[0].state == OUTCOME_DONE) {
     lua_pushnumber(L, (lua_Number)chain->outcomes[0].result);
     task->spare = chain;
@@ -620,9 +654,7 @@ static int forget_waiting(struct task *task, struct chain *chain) {
       task->waiting_last = at;
     for (uint32_t i = 0; i < chain->count; i++)
       chain->outcomes[i].state = OUTCOME_DONE;
-    loop_complete(task->loop, chain->id, 0, FATE_DONE);
-    chain->id = 0;
-    chain_unref(chain);
+    chain_complete(task, chain, 0, FATE_DONE);
     return 1;
   }
   return 0;
@@ -717,9 +749,19 @@ static const luaL_Reg chain_methods[] = {
 };
 
 static const luaL_Reg task_methods[] = {
-    {"call", l_call},           {"ring", l_ring},           {"submit", l_submit}, {"cancel", l_cancel},
-    {"state", l_state},         {"in_flight", l_in_flight}, {"close", l_close},   {"wait_end", l_wait_end},
-    {"expect_fd", l_expect_fd}, {"forget_fd", l_forget_fd}, {"__gc", l_task_gc},  {NULL, NULL},
+    {"await", l_await},
+    {"call", l_call},
+    {"ring", l_ring},
+    {"submit", l_submit},
+    {"cancel", l_cancel},
+    {"state", l_state},
+    {"in_flight", l_in_flight},
+    {"close", l_close},
+    {"wait_end", l_wait_end},
+    {"expect_fd", l_expect_fd},
+    {"forget_fd", l_forget_fd},
+    {"__gc", l_task_gc},
+    {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {

@@ -33,6 +33,8 @@ struct chain {
   uint32_t count, capacity, answered;
   uint64_t at;       /* where it begins in all that its task ever queued */
   uint32_t held;     /* slots that it may take in the stub: the first HOLD and all behind it */
+  unsigned done : 1; /* all is answered, or its task has ended */
+  enum fate fate;    /* once done */
   unsigned call : 1; /* one call: the completion brings its result */
   struct chain *next;
 };

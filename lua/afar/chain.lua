@@ -303,17 +303,16 @@ function Recorder:submit()
   end
   local task = (self.blocks and chain.blocking_process(process) or process).task
   self.task = task
-  local id
+  local sent
   if task and self.count > 0 then
     if self.stores then task:submit(self.stores, true) end
-    id = task:submit(self.requests)
+    sent = task:submit(self.requests, true)
   end
-  if not id then
+  if not sent then
     give_room(self)
     free_memory(self)
     error(errors.lost(process, self.names[1] or "chain", self.args, "unsent"), 0)
   end
-  self.id = id
   self:watch_holds(true)
   return self
 end
@@ -371,7 +370,8 @@ function Recorder:wait()
       return false
     end
   end
-  local _, fate = sched.wait(self.id, on_cancel)
+  local id, fate = task:await(self.requests, not self.holds and sched.is_idle())
+  if id then fate = select(2, sched.wait(id, on_cancel)) end
   give_room(self)
   self:watch_holds(nil)
   if self.places and not fate then take_places(self) end
