@@ -61,6 +61,15 @@ Pointer.near = function(self, process, recorder)
   return self.address
 end
 
+--- Numbers are passed by value: a box gives them an address.
+local function is_number(value) return type(value) == "cdata" and tonumber(value) ~= nil end
+
+local function bytes_of(value)
+  local size = ffi.sizeof(value)
+  if is_number(value) then value = ffi.new(ffi.typeof("$[1]", ffi.typeof(value)), value) end
+  return ffi.string(ffi.cast("const char *", ffi.cast("const void *", value)), size)
+end
+
 local function ctype(process, type_)
   if type(type_) ~= "string" then return type_ end
   return process.machine.sys.ctype[type_] or ffi.typeof(type_)
@@ -91,7 +100,7 @@ function pointer.ptr(process, value, type_)
   end
   if type(value) == "cdata" then
     type_ = type_ or ffi.typeof(value)
-    bytes = ffi.string(ffi.cast("const char *", ffi.cast("const void *", value)), ffi.sizeof(value))
+    bytes = bytes_of(value)
   elseif type(value) == "string" then
     bytes = value
   else
@@ -104,13 +113,18 @@ function pointer.ptr(process, value, type_)
   return self
 end
 
---- Reads what it points to: a cdata of its type, else a string of `length` bytes (default: all).
+--- Reads what it points to: a cdata of its type (a number, where that holds it exactly), else a string of `length` bytes (default: all).
 ---@param length? integer bytes
 function Pointer:read(length)
   live(self, "read")
   local bytes = self:bytes(0, length)
   if self.type and not length then
     local value = ffi.new(self.type)
+    if is_number(value) then
+      local box = ffi.new(ffi.typeof("$[1]", self.type))
+      ffi.copy(box, bytes, #bytes)
+      return box[0]
+    end
     ffi.copy(value, bytes, #bytes)
     return value
   end
@@ -147,9 +161,9 @@ function Pointer:write(value, offset)
   live(self, "write")
   offset = offset or 0
   local bytes = value
-  if type(value) == "table" and self.type then value = ffi.new(self.type, value) end
+  if (type(value) == "table" or type(value) == "number") and self.type then value = ffi.new(self.type, value) end
   if type(value) == "cdata" then
-    bytes = ffi.string(ffi.cast("const char *", ffi.cast("const void *", value)), ffi.sizeof(value))
+    bytes = bytes_of(value)
   elseif type(value) ~= "string" then
     error(("write: a string or a cdata was expected, not %s"):format(type(value)), 2)
   end
