@@ -102,11 +102,16 @@ function Reader:peek(length)
 end
 
 --- The next structure: a name of afar.sys's structures ("inotify_event"), a C type ("uint32_t") or a ctype; nil at the end.
----@return ffi.cdata*?
+---@return ffi.cdata*|number|nil
 function Reader:struct(what)
   local type_ = type(what) == "string" and (self.fd.process.machine.sys.ctype[what] or ffi.typeof(what)) or what
   local bytes = self:exactly(ffi.sizeof(type_))
   if not bytes then return nil end
+  local value = ffi.new(type_)
+  if tonumber(value) == nil then
+    ffi.copy(value, bytes, #bytes)
+    return value
+  end
   local box = ffi.new(ffi.typeof("$[1]", type_))
   ffi.copy(box, bytes, #bytes)
   return box[0]
@@ -121,9 +126,8 @@ end
 ---@param type_ string
 ---@return string?
 function Reader:sized(type_)
-  local length = self:struct(ffi.typeof("struct { $ length; }", ffi.typeof(type_)))
-  if not length then return nil end
-  local count = tonumber(length.length)
+  local count = tonumber(self:struct(type_))
+  if not count then return nil end
   if count > self.limit then fail(self, "read", ("%.0f bytes are announced; %d is the most"):format(count, self.limit), { name = "limit" }) end
   return must(self, count == 0 and "" or self:exactly(count), ("%.0f bytes"):format(count))
 end
