@@ -189,6 +189,7 @@ local TYPES = { [0] = "unknown", "fifo", "char", [4] = "directory", [6] = "block
 
 local function u16(bytes, at) return bytes:byte(at) + bytes:byte(at + 1) * 256 end
 
+--- What getdents64(2) gives, as a list.
 local function entries(bytes)
   local list, at = {}, 1
   while at + 18 < #bytes do
@@ -309,3 +310,5 @@ process.define_recorded("kill", function(r, _, pid, signal)
   if type(pid) == "table" then pid = rawget(pid, "pid") end
   return number_of(r:call("kill", nil, pid, r.sys:const(signal or "SIGTERM", "SIG", "kill")))
 end)
+
+return { entries = entries }

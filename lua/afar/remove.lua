@@ -1,0 +1,189 @@
+--- p:remove_tree: a directory and all that is in it, by fds of directories: what is replaced by a symbolic link meanwhile leads nowhere else.
+
+local chain = require "afar.chain"
+local directory = require "afar.directory"
+local errors = require "afar.error"
+local fds = require "afar.fd"
+local paths = require "afar.path"
+local process = require "afar.process"
+local stats = require "afar.stat"
+
+local BATCH = 64 -- entries that are removed in one chain, or if they are directories with something in them opened and listed
+local TRIES = 10 -- of a directory into which something is put meanwhile
+
+local remove = {}
+
+local function fail(job, path, call, errno) error(errors.errno(job.p, call, { n = 1, path }, errno), 0) end
+
+--- May be done to a directory that belongs to us and says that its owner may not: once.
+local function allow(job, fd)
+  if not job.force or job.allowed[fd.state] then return false end
+  job.allowed[fd.state] = true
+  return (pcall(fd.fchmod, fd, 448))
+end
+
+-- ---- one entry ----
+
+--- Records what removes an entry; a directory that has something in it is opened and listed.
+local function record_one(r, dirfd, entry, device)
+  local C, at = r.sys.C, r:string(entry.name)
+  local one = { entry = entry }
+  if entry.type ~= "directory" then
+    one.removed = r:call("unlinkat", directory.if_ok(), dirfd, at, 0)
+    if entry.type ~= "unknown" then return one end
+    one.refused, one.removed = one.removed, nil
+  end
+  local condition = one.refused and { if_failed = one.refused, aside = true, may_fail = true } or directory.if_ok()
+  one.rmdir = r:call("unlinkat", condition, dirfd, at, C.AT_REMOVEDIR)
+  one.opened = directory.record_open(r, dirfd, entry.name, false, { if_failed = one.rmdir, aside = true, may_fail = true })
+  if device then
+    one.stat_at = r:scratch(stats.size(r.machine))
+    one.stat = r:call("fstat", directory.if_ok(one.opened), one.opened, one.stat_at)
+    one.device = r:fetch(one.stat_at, stats.size(r.machine), directory.if_ok(one.stat))
+  end
+  one.finish = directory.record_entries(r, one.opened)
+  return one
+end
+
+--- Opens a directory that its owner may not read, having made it readable by itself, not by what may be in its place by now.
+local function open_forbidden(job, dir, name, path, errno)
+  local ok, fd = pcall(job.p.openat, job.p, dir, name, "O_PATH|O_NOFOLLOW|O_DIRECTORY")
+  if not ok then fail(job, path, "openat", errno) end
+  ok = pcall(job.p.chmod, job.p, "/proc/self/fd/" .. fd.number, 448)
+  fd:close()
+  if not ok then fail(job, path, "openat", errno) end
+  return dir:openat(name, "O_RDONLY|O_DIRECTORY|O_NOFOLLOW")
+end
+
+local empty -- goes into directories
+
+--- Raises when a directory is on another filesystem.
+local function check_device(job, path, handle, r, one)
+  if not job.device then return end
+  local stat = one.handle and stats.decode(job.p.machine, r:data(one.device)) or handle:fstat()
+  if stat.st_dev == job.device then return end
+  handle:close()
+  error(errors.new(job.p, "remove_tree", { path }, "another filesystem is mounted there", { name = "EXDEV" }), 0)
+end
+
+--- A directory that has something in it, or can't be removed for another reason.
+local function descend(job, dir, path, r, one)
+  local C, opened = r.sys.C, r:result(one.opened)
+  local handle, list
+  if opened == -C.EACCES and job.force then
+    handle = open_forbidden(job, dir, one.entry.name, path, -opened)
+    list = directory.rest(handle, {})
+  elseif opened < 0 then
+    if opened == -C.ENOENT then return end
+    fail(job, path, "openat", -opened)
+  else
+    handle = one.handle
+    local ended, errno
+    list, ended, errno = one.finish(r)
+    if errno then fail(job, path, "getdents64", errno) end
+    if not ended then directory.rest(handle, list) end
+  end
+  check_device(job, path, handle, r, one)
+  if #list == 0 and r:result(one.rmdir) ~= -C.ENOTEMPTY then -- what refuses is the directory that it is in
+    if not (r:result(one.rmdir) == -C.EACCES and allow(job, dir)) then
+      handle:close()
+      fail(job, path, "rmdir", -r:result(one.rmdir))
+    end
+  end
+  empty(job, handle, path, list)
+  handle:close()
+end
+
+--- What became of one entry: whether it has to be tried again.
+local function settle(job, dir, path, r, one)
+  local C = r.sys.C
+  local result = r:result(one.removed or one.rmdir)
+  if one.refused and r:result(one.refused) >= 0 then return false end
+  if result >= 0 or result == -C.ENOENT then return false end
+  if one.removed then
+    if result == -C.EISDIR then
+      one.entry.type = "directory"
+      return true
+    end
+    if result == -C.EACCES and allow(job, dir) then return true end
+    fail(job, path, "unlinkat", -result)
+  end
+  if result == -C.ENOTDIR then
+    one.entry.type = "file"
+    return true
+  end
+  if result == -C.EBUSY then fail(job, path, "rmdir", -result) end
+  descend(job, dir, path, r, one)
+  return true
+end
+
+--- Removes some entries; returns those that are to be tried again, now that they are empty.
+local function remove_some(job, dir, path, entries)
+  local r = chain.record(job.p)
+  r.args = { n = 1, path }
+  local all = {}
+  for i, entry in ipairs(entries) do all[i] = record_one(r, dir.number, entry, job.device) end
+  r:run()
+  for _, one in ipairs(all) do -- from here on each is closed, whatever happens to the others
+    local opened = one.opened and r:result(one.opened) or -1
+    if opened >= 0 then one.handle = fds.new(job.p, opened, "directory") end
+  end
+  local again = {}
+  for _, one in ipairs(all) do
+    if settle(job, dir, paths.join(path, one.entry.name), r, one) then again[#again + 1] = one.entry end
+  end
+  return again
+end
+
+local function remove_all(job, dir, path, entries)
+  for tries = 1, TRIES do
+    if #entries == 0 then return end
+    local again = {}
+    for first = 1, #entries, BATCH do
+      local some = { unpack(entries, first, math.min(first + BATCH - 1, #entries)) }
+      for _, entry in ipairs(remove_some(job, dir, path, some)) do again[#again + 1] = entry end
+    end
+    entries = again
+    if tries == TRIES and #entries > 0 then
+      error(errors.new(job.p, "remove_tree", { path }, ("%q keeps being filled"):format(entries[1].name), { name = "ENOTEMPTY" }), 0)
+    end
+  end
+end
+
+--- Removes all that is in the directory `fd`.
+function empty(job, fd, path, list) remove_all(job, fd, path, list) end
+
+--- What has to be known before: that it is there, and on which filesystem.
+local function top(job, dir, name, path, missing_ok)
+  local ok, stat = pcall(dir.fstatat, dir, name, "AT_SYMLINK_NOFOLLOW")
+  if ok then
+    if not job.other_filesystems then job.device = stat.st_dev end
+    return { name = name, type = stat.type == "directory" and "directory" or "file" }
+  end
+  if missing_ok and errors.is(stat, "ENOENT") then return nil end
+  if errors.is(stat) then stat.call, stat.args = "remove_tree", { n = 1, path } end
+  error(stat, 0)
+end
+
+--- p:remove_tree(path, options): removes a file, or a directory with all that is in it. Symbolic links are removed, never followed, also when they come
+--- into being meanwhile. Stops at what is mounted within. options: missing_ok = true: that there is nothing is no error; force = true: directories that their
+--- owner may not write or read are made so; other_filesystems = true: what is mounted within is emptied too (and can't be removed).
+---@param path string
+---@param options? { missing_ok?: boolean, force?: boolean, other_filesystems?: boolean }
+process.define("remove_tree", function(self, path, options)
+  options = options or {}
+  local found, dir, name = pcall(directory.parent, self, path, "remove_tree")
+  if not found then
+    if options.missing_ok and errors.is(dir, "ENOENT") then return end
+    error(dir, 0)
+  end
+  local job = { p = self, force = options.force, other_filesystems = options.other_filesystems, allowed = {} }
+  local ok, err = pcall(function()
+    local entry = top(job, dir, name, path, options.missing_ok)
+    if entry then remove_all(job, dir, paths.dirname(path), { entry }) end
+  end)
+  dir:close()
+  if not ok then error(err, 0) end
+end)
+
+return remove
