@@ -40,7 +40,7 @@ function stat.decode(machine, bytes)
   local self = {}
   for _, field in ipairs(WHOLE) do self[field] = tonumber(raw[field]) end
   for _, time in ipairs { "st_atime", "st_mtime", "st_ctime" } do
-    self[time] = tonumber(raw[time]) + tonumber(raw[time .. "_nsec"]) * 1e-9
+    self[time] = tonumber(ffi.cast("int64_t", raw[time])) + tonumber(raw[time .. "_nsec"]) * 1e-9 -- before 1970: negative
   end
   self.type = TYPES[math.floor(self.st_mode / 4096) % 16] or "unknown"
   self.permissions = ("%04o"):format(self.st_mode % 4096)
