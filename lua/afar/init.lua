@@ -39,6 +39,11 @@ for _, name in ipairs { "afar.wait", "afar.eventfd", "afar.timerfd", "afar.inoti
   require(name)
 end
 
+-- Trees of files.
+for _, name in ipairs { "afar.directory", "afar.walk", "afar.glob", "afar.remove", "afar.tempdir", "afar.names", "afar.times", "afar.statfs", "afar.mount" } do
+  require(name)
+end
+
 process.define("malloc", pointer.malloc)
 process.define("ptr", pointer.ptr)
 process.install_chains(fds.recorded)
