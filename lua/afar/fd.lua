@@ -148,6 +148,7 @@ function fd.define(name, f, recorded_form)
   process.define(name, function(self, fd_, ...)
     if type(fd_) == "number" then fd_ = fd.borrow(self, fd_) end
     if getmetatable(fd_) ~= Fd then error(("%s: an fd was expected, not %s"):format(name, type(fd_)), 2) end
+    check_handle(fd_, self, name)
     return f(fd_, ...)
   end)
 end
