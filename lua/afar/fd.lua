@@ -16,6 +16,15 @@ local fd = { Fd = Fd }
 local plain, recorded = {}, {}
 fd.recorded = recorded
 
+--- The names of all methods of fds that are defined, sorted; beside them each system call is one whose first argument is an fd.
+---@return string[]
+function fd.methods()
+  local names = {}
+  for name in pairs(plain) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
 --- Closes what nobody holds any more: sent along with the next requests, nobody waits for it.
 local function close_later(table_, number, machine)
   if table_.handles[number] then return end

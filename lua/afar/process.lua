@@ -35,6 +35,15 @@ function process.define_recorded(name, f)
   end
 end
 
+--- The names of all methods that are defined, sorted; beside them each system call is one.
+---@return string[]
+function process.methods()
+  local names = {}
+  for name in pairs(plain) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
 --- Sends what was recorded, waits, and gives the call's values.
 function process.finish(r, first, _, second)
   r:run()
