@@ -8,6 +8,7 @@
 
 #include "bytes.h"
 #include "loop.h"
+#include "protocol.h"
 
 struct stream;
 struct channel;
@@ -18,6 +19,8 @@ struct sink {
   int (*data)(struct sink *, const char *data, size_t length);
   void (*end)(struct sink *, enum fate fate, int error); /* once; nothing comes after it */
   void (*credit)(struct sink *);                         /* there is room for more to send */
+  /* What came beside the data, and belongs between none of its bytes; NULL: nothing does. */
+  int (*message)(struct sink *, const struct afar_reply *);
 };
 
 struct channel {

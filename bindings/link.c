@@ -18,7 +18,7 @@
 #define PAUSE() __asm__ volatile("yield")
 #endif
 
-enum { FDS_MAX = 16, SPIN_NS = 50000 };
+enum { FDS_MAX = 16, FDS_AHEAD = 256 /* of which the message is still to come */, SPIN_NS = 50000 };
 
 static double now(void) {
   struct timespec ts;
@@ -53,12 +53,13 @@ static void end(struct link *link, enum fate fate, int error) {
     sink->end(sink, fate, error);
 }
 
-static void take_fds(struct link *link, struct msghdr *message) {
+static int take_fds(struct link *link, struct msghdr *message) {
   for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
       continue;
     bytes_append(&link->fds, CMSG_DATA(c), (c->cmsg_len - CMSG_LEN(0)) / sizeof(int) * sizeof(int));
   }
+  return bytes_length(&link->fds) <= FDS_AHEAD * sizeof(int) ? 0 : -EPROTO;
 }
 
 int link_take_fd(struct link *link) {
@@ -84,7 +85,7 @@ static int take_messages(struct link *link, const char *data, size_t length) {
     link->message_have = 0;
     int error = link->message.tag == AFAR_TAG_BELL ? 0 : -EPROTO;
     if (link->message.tag == AFAR_TAG_FD && link->sink)
-      error = link->sink->data(link->sink, (const char *)&link->message, sizeof link->message);
+      error = link->sink->message(link->sink, &link->message);
     if (error)
       return error;
   }
@@ -100,8 +101,10 @@ static ssize_t receive(struct link *link, char *buffer, size_t size) {
   struct msghdr message = {
       .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
   ssize_t count = recvmsg(link->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  if (count > 0)
-    take_fds(link, &message);
+  if (count > 0 && take_fds(link, &message) < 0) {
+    errno = EPROTO;
+    return -1;
+  }
   return count;
 }
 

@@ -413,7 +413,7 @@ static int l_over(lua_State *L) {
   struct stream *stream = stream_push(L, 2);
   stream->below = channel;
   channel->refs++;
-  stream->below_sink = (struct sink){on_below_data, on_below_end, on_below_credit};
+  stream->below_sink = (struct sink){.data = on_below_data, .end = on_below_end, .credit = on_below_credit};
   channel->sink = &stream->below_sink;
   if (bytes_length(&channel->in) > 0)
     feed(stream, bytes_head(&channel->in), bytes_length(&channel->in));

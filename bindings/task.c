@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "arena.h"
 #include "bindings.h"
@@ -181,15 +182,16 @@ static int forget_fd(struct task *task, uint64_t id) {
   return 0;
 }
 
-/* The message has come that says for whom an fd is; the fd came right before it. One that nobody waits for stays open
- * in the root until that ends. */
+/* The message has come that says for whom an fd is; the fd came right before it. One that nobody waits for is closed;
+ * if it is the root's, it stays open there until that ends. */
 static int on_fd(struct task *task, const struct afar_reply *reply) {
   int fd = task->linked ? link_take_fd(&task->link) : task->channel ? channel_take_fd(task->channel) : -1;
-  if (reply->length != 0 || fd < 0)
-    return -EPROTO;
-  if (forget_fd(task, (uint64_t)reply->result))
+  int awaited = reply->length == 0 && fd >= 0 && forget_fd(task, (uint64_t)reply->result);
+  if (awaited)
     loop_complete(task->loop, (uint64_t)reply->result, fd, FATE_DONE);
-  return 0;
+  else if (task->linked && fd >= 0)
+    close(fd);
+  return reply->length == 0 && fd >= 0 ? 0 : -EPROTO;
 }
 
 static void end_fds(struct task *task, enum fate fate) {
@@ -620,6 +622,8 @@ static int l_call(lua_State *L) {
   lua_pushnil(L);
   chain->id = loop_id(task->loop);
   lua_pushnumber(L, (lua_Number)chain->id);
+  if (chain->done) /* the task ended while we looked */
+    loop_complete(task->loop, chain->id, 0, chain->fate);
   chain_unref(chain);
   return 2;
 }
