@@ -2,6 +2,7 @@
 #ifndef FUZZ_HOST_H
 #define FUZZ_HOST_H
 
+#include "fuzz_ring.h"
 #include "fuzz_world.h"
 
 /* ---- the start of a stream ---- */
@@ -59,11 +60,6 @@ static void stream_over(struct side *side, int channel, int line) {
   method(side->object, "wait_end");
   take_id(1);
   f.side_count++;
-}
-
-static void keep_task(int object) {
-  f.task_objects[f.task_count] = object;
-  f.tasks[f.task_count++] = *(struct task **)lua_touserdata(f.L, object);
 }
 
 /* The stream has just opened: its root, and its hello in Lua. */
@@ -167,6 +163,24 @@ static void do_submit(void) {
   lua_pushvalue(f.L, sent->object);
   lua_pushboolean(f.L, one_in(c, 8));
   sent->id = take_id(3);
+}
+
+/* One call without a chain of its own. */
+static void do_call(void) {
+  if (f.task_count == 0)
+    return;
+  uint32_t which = below(&f.chance, (uint32_t)f.task_count);
+  if (is_gone(f.task_objects[which]))
+    return;
+  method(f.task_objects[which], "call");
+  lua_pushinteger(f.L, 39);
+  lua_pushinteger(f.L, 0);
+  lua_pushboolean(f.L, one_in(&f.chance, 32));
+  lua_call(f.L, 4, 2);
+  uint64_t id = take_pushed_id();
+  if (id != 0)
+    f.want[id - f.first_id] = 0;
+  lua_pop(f.L, 1);
 }
 
 static void do_cancel(void) {
@@ -279,6 +293,8 @@ static void do_wait_for_task(void) {
   }
   method(f.task_objects[which], "expect_fd");
   uint64_t id = take_id(1);
+  if (id != 0 && f.tasks[which]->linked)
+    f.ids[id - f.first_id] = 3;
   if (id == 0 || !one_in(&f.chance, 4))
     return;
   method(f.task_objects[which], "forget_fd");
@@ -287,15 +303,15 @@ static void do_wait_for_task(void) {
   forget_id(id);
 }
 
+/* The task of this object is no more; object 0: none is. */
 static void forget_task(int object) {
-  struct task *task = NULL;
+  struct far *const fars[] = {&f.sides[0].far, &f.sides[1].far, &ring.far};
   for (int i = 0; i < f.task_count; i++)
-    if (f.task_objects[i] == object)
-      task = f.tasks[i];
-  for (int i = 0; i < 2 * LINES; i++) {
-    struct line *line = &f.sides[i / LINES].far.lines[i % LINES];
-    line->task = line->task == task ? NULL : line->task;
-  }
+    for (int at = 0; at < 3 * LINES; at++) {
+      struct line *line = &fars[at / LINES]->lines[at % LINES];
+      if ((object == 0 || f.task_objects[i] == object) && line->task == f.tasks[i])
+        line->task = NULL;
+    }
 }
 
 /* The script lets an object go. */

@@ -13,7 +13,7 @@
 
 #define MARKER "0123456789abcdef0123456789abcdef"
 
-enum { CHAINS = 24, REQUESTS = 8, IDS = 512, OBJECTS = 120 };
+enum { NOT_A_CALL = -5000, CHAINS = 24, REQUESTS = 8, IDS = 512, OBJECTS = 120 };
 
 /* A chain that was submitted, and what it must bring if the far side does nothing wrong. */
 struct sent {
@@ -44,6 +44,7 @@ static struct {
   struct loop *loop;
   struct chance chance;
   uint64_t seed, number;
+  int fds; /* that are open between two inputs */
   int right; /* the far side does nothing wrong */
   struct stream lower;
   struct channel *carrier;
@@ -54,7 +55,8 @@ static struct {
   struct sent sent[CHAINS];
   int sent_count;
   uint64_t first_id;
-  signed char ids[IDS]; /* 1: somebody waits, 2: completed, -1: nobody waits any more */
+  signed char ids[IDS]; /* 1: somebody waits, 2: completed, 3: waits for an fd, -1: nobody waits any more */
+  int64_t want[IDS];    /* of a call: the result */
 } f;
 
 /* Counted over all workers. */
@@ -90,8 +92,8 @@ static void act(int arguments) {
   lua_call(f.L, arguments, 0);
 }
 
-static uint64_t take_id(int arguments) {
-  lua_call(f.L, arguments, 1);
+/* Somebody waits for the id on top of the stack, if one is there. */
+static uint64_t take_pushed_id(void) {
   uint64_t id = (uint64_t)lua_tonumber(f.L, -1);
   lua_pop(f.L, 1);
   if (id != 0) {
@@ -100,6 +102,11 @@ static uint64_t take_id(int arguments) {
     f.ids[id - f.first_id] = 1;
   }
   return id;
+}
+
+static uint64_t take_id(int arguments) {
+  lua_call(f.L, arguments, 1);
+  return take_pushed_id();
 }
 
 static void forget_id(uint64_t id) {
@@ -115,6 +122,11 @@ static struct side *some_side(void) {
   return &f.sides[below(&f.chance, (uint32_t)f.side_count)];
 }
 
+static void keep_task(int object) {
+  f.task_objects[f.task_count] = object;
+  f.tasks[f.task_count++] = *(struct task **)lua_touserdata(f.L, object);
+}
+
 /* ---- what was answered ---- */
 
 static struct sent *sent_of(const struct chain *chain) {
@@ -127,7 +139,10 @@ static struct sent *sent_of(const struct chain *chain) {
 static void will_get(struct task *task, uint32_t tag, int64_t result, uint32_t length, char first) {
   if (!task || tag >= task->pending_size || !task->pending[tag].chain)
     return;
-  struct sent *sent = sent_of(task->pending[tag].chain);
+  struct chain *chain = task->pending[tag].chain;
+  struct sent *sent = sent_of(chain);
+  if (chain->call && chain->id >= f.first_id)
+    f.want[chain->id - f.first_id] = result;
   if (sent) {
     uint32_t i = task->pending[tag].index;
     sent->want[i].result = result;
@@ -173,10 +188,13 @@ static void look_at(const struct sent *sent, int answered) {
   }
 }
 
-static void completed(uint64_t id, const char *fate) {
+static void completed(uint64_t id, lua_Number result, const char *fate) {
   MUST(id >= f.first_id && id - f.first_id < IDS);
   signed char *state = &f.ids[id - f.first_id];
-  MUST(*state == 1);
+  MUST(*state == 1 || *state == 3);
+  MUST(!f.right || fate || f.want[id - f.first_id] == NOT_A_CALL || (lua_Number)f.want[id - f.first_id] == result);
+  if (*state == 3 && !fate)
+    MUST(close((int)result) == 0);
   *state = 2;
   for (int i = 0; i < f.sent_count; i++) {
     struct sent *sent = &f.sent[i];
@@ -194,7 +212,7 @@ static void run_completions(void) {
     lua_call(f.L, 0, 3);
     uint64_t id = (uint64_t)lua_tonumber(f.L, -3);
     if (id != 0)
-      completed(id, lua_tostring(f.L, -1));
+      completed(id, lua_tonumber(f.L, -2), lua_tostring(f.L, -1));
     lua_settop(f.L, lua_gettop(f.L) - 3);
     if (id == 0)
       return;

@@ -13,6 +13,7 @@
 
 #include "fuzz_far.h"
 #include "fuzz_host.h"
+#include "fuzz_ring.h"
 #include "fuzz_world.h"
 
 enum { PATIENCE = 20 /* seconds, of a thousand inputs */, WORKERS = 64, SMALL = 256 /* bytes */ };
@@ -103,10 +104,10 @@ static void flush_far(void) {
 
 static void some_act(void) {
   static void (*const acts[])(void) = {
-      do_channel,      do_submit,      do_submit,    do_submit,        do_cancel,        do_channel_call,
-      do_channel_call, do_stream_call, do_task_call, do_wait_for_task, do_drop,          far_answers,
-      far_answers,     far_answers,    far_answers,  far_sends,        far_gives_credit, far_ends,
-      far_closes,      far_hands_fd,   far_pings,    far_does_wrong};
+      do_channel,     do_submit,    do_submit,        do_submit, do_cancel,   do_channel_call, do_channel_call,
+      do_stream_call, do_task_call, do_wait_for_task, do_drop,   far_answers, far_answers,     far_answers,
+      far_answers,    far_sends,    far_gives_credit, far_ends,  far_closes,  far_hands_fd,    far_pings,
+      far_does_wrong, do_call,      do_call,          ring_act,  ring_act,    ring_act};
   acts[below(&f.chance, sizeof acts / sizeof *acts)]();
 }
 
@@ -151,10 +152,16 @@ static int converse(lua_State *L) {
 }
 
 static void check_all_completed(void) {
-  take_lower();
   run_completions();
   for (uint64_t id = f.first_id; id <= f.loop->last_id; id++)
-    MUST(f.ids[id - f.first_id] != 1);
+    MUST(f.ids[id - f.first_id] != 1 && f.ids[id - f.first_id] != 3);
+}
+
+static int open_fds(void) {
+  int count = 0;
+  for (int fd = 0; fd < 32; fd++)
+    count += fcntl(fd, F_GETFD) >= 0;
+  return count;
 }
 
 static void one_input(lua_State *L, uint64_t number) {
@@ -164,16 +171,23 @@ static void one_input(lua_State *L, uint64_t number) {
   f.side_count = f.task_count = f.sent_count = 0;
   f.first_id = f.loop->last_id + 1;
   memset(f.ids, 0, sizeof f.ids);
+  for (int i = 0; i < IDS; i++)
+    f.want[i] = NOT_A_CALL;
   seen->right += (uint64_t)f.right;
   long before = blocks - lua_blocks;
   if (lua_cpcall(L, converse, NULL) != 0)
     wrong(__LINE__, lua_tostring(L, -1));
+  take_lower();
+  ring_takes();
+  forget_task(0);
   lua_settop(L, 0);
   lua_gc(L, LUA_GCCOLLECT, 0);
   lua_getfield(L, LUA_REGISTRYINDEX, "loop");
   check_all_completed();
   lua_settop(L, 0);
   lower_free();
+  if (ring_free())
+    MUST(open_fds() == f.fds);
   for (int i = 0; i < 2; i++) {
     far_free(&f.sides[i].far);
     bytes_free(&f.sides[i].start);
@@ -183,17 +197,27 @@ static void one_input(lua_State *L, uint64_t number) {
 
 static lua_State *open_lua(void) {
   lua_State *L = lua_newstate(lua_memory, NULL);
-  const struct afar_binding modules[] = {{"loop", luaopen_afar_loop},
-                                         {"stream", luaopen_afar_stream},
-                                         {"channel", luaopen_afar_channel},
-                                         {"task", luaopen_afar_task},
-                                         {"hello", luaopen_afar_hello}};
+  const struct afar_binding modules[] = {{"loop", luaopen_afar_loop},       {"stream", luaopen_afar_stream},
+                                         {"channel", luaopen_afar_channel}, {"task", luaopen_afar_task},
+                                         {"arena", luaopen_afar_arena},     {"hello", luaopen_afar_hello}};
   for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
     lua_pushcfunction(L, modules[i].open);
     lua_call(L, 0, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, modules[i].name);
   }
   return L;
+}
+
+static void watch_once(lua_State *L) {
+  int pair[2];
+  MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && write(pair[1], "", 1) == 1);
+  lua_getfield(L, 1, "watch");
+  lua_pushinteger(L, pair[0]);
+  lua_pushliteral(L, "r");
+  take_id(2);
+  turn();
+  close(pair[0]);
+  close(pair[1]);
 }
 
 /* The loop keeps its queue, and libev its own: they are there before anything is counted. */
@@ -204,8 +228,11 @@ static void warm_up(lua_State *L) {
   f.ids[0] = 1;
   loop_complete(f.loop, f.first_id, 0, FATE_DONE);
   lua_getfield(L, LUA_REGISTRYINDEX, "loop");
+  watch_once(L);
   turn();
   lua_settop(L, 0);
+  ring_memory(L);
+  f.fds = open_fds();
 }
 
 static double now(void) {
