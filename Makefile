@@ -125,8 +125,12 @@ build/stub_fuzz: spec/stub/stub_fuzz.c $(wildcard spec/stub/*.h stub/*.c stub/*.
 build/host_fuzz: spec/bindings/host_fuzz.c $(wildcard spec/bindings/*.h bindings/*.[ch]) stub/protocol.h | build/tools
 	$(CC) $(HOST_CFLAGS) $(ASAN_FLAGS) -O2 -o $@ $< $(wildcard bindings/*.c) $(HOST_LIBS)
 
+build/bindings_test: spec/bindings/bindings_test.c spec/bindings/chance.h $(wildcard bindings/*.[ch]) | build/tools
+	$(CC) $(HOST_CFLAGS) $(ASAN_FLAGS) -o $@ $< bindings/bytes.c $(HOST_LIBS)
+
 # Those whose sources are there.
-TEST_PROGRAMS := $(if $(wildcard spec/relay/relay.c),build/relay) $(if $(wildcard spec/stub/stub_test.c),build/stub_test)
+TEST_PROGRAMS := $(if $(wildcard spec/relay/relay.c),build/relay) $(if $(wildcard spec/stub/stub_test.c),build/stub_test) \
+  $(if $(wildcard spec/bindings/bindings_test.c),build/bindings_test)
 FUZZERS := $(if $(wildcard spec/stub/stub_fuzz.c),build/stub_fuzz) $(if $(wildcard spec/bindings/host_fuzz.c),build/host_fuzz)
 
 # ---- what one asks for ----

@@ -58,6 +58,7 @@ else
     part "stub" build/stub_test "build/stub-$MACHINE"
     [ -z "${OTHER-}" ] || part "stub on $OTHER" build/stub_test "build/stub-$OTHER" "qemu-$OTHER-static"
   fi
+  [ ! -x build/bindings_test ] || part "bindings" build/bindings_test
   specs
   [ ! -x build/stub_fuzz ] || part "fuzz of the stub" build/stub_fuzz "$fuzz"
   [ ! -x build/host_fuzz ] || part "fuzz of the host" build/host_fuzz "$fuzz"

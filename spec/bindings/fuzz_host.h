@@ -143,6 +143,14 @@ static void add_request(struct sent *sent, int last) {
   act(10);
 }
 
+/* Of a chain that was submitted, and nobody waits for. */
+static void await(int which, struct sent *sent) {
+  method(f.task_objects[which], "await");
+  lua_pushvalue(f.L, sent->object);
+  lua_pushboolean(f.L, one_in(&f.chance, 16));
+  sent->id = take_id(3);
+}
+
 static void do_submit(void) {
   struct chance *c = &f.chance;
   if (f.task_count == 0 || f.sent_count == CHAINS)
@@ -161,8 +169,11 @@ static void do_submit(void) {
     add_request(sent, i + 1 == count);
   method(f.task_objects[which], "submit");
   lua_pushvalue(f.L, sent->object);
-  lua_pushboolean(f.L, one_in(c, 8));
+  int later = one_in(c, 8);
+  lua_pushboolean(f.L, later);
   sent->id = take_id(3);
+  if (later && !sent->task->ended && one_in(c, 2))
+    await(which, sent);
 }
 
 /* One call without a chain of its own. */
