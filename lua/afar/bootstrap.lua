@@ -13,6 +13,7 @@ local script = require "afar.bootstrap.script"
 local spawn = require "afar.spawn"
 local stdio = require "afar.stdio"
 local streams = require "afar.stream"
+local terminal = require "afar.terminal"
 
 local bootstrap = {
   MARKER = "@AFAR-MARKER@", -- stands for the marker in a command that starts the stub itself
@@ -25,14 +26,14 @@ local IGNORED = { "SIGINT", "SIGQUIT", "SIGHUP" } -- Ctrl-C must not cut the way
 -- ---- the command ----
 
 --- The command with its words filled in; and whether the far side must be told on its stdin.
-local function fill(spec, marker)
+local function fill(spec, marker, stubs)
   local filled, tell = {}, true
   for key, value in pairs(spec) do filled[key] = value end
   for i, word in ipairs(spec) do
     if word == bootstrap.MARKER then
       filled[i], tell = marker, false
     elseif word:find(bootstrap.SCRIPT, 1, true) then
-      local text = script.command { marker = marker, stubs = require "afar.stubs" }
+      local text = script.command { marker = marker, stubs = stubs }
       local from, to = word:find(bootstrap.SCRIPT, 1, true)
       filled[i], tell = word:sub(1, from - 1) .. text .. word:sub(to + 1), false
     end
@@ -55,8 +56,8 @@ local function connect(p, marker)
   return streams.over(attach.channel(p, mine, "rw"), marker), other
 end
 
---- Starts the command: its child, the stream, and the channel of its stderr.
-local function launch(p, spec, marker)
+--- Starts the command: its child, the stream, and the channel of its stderr. `tty`: a terminal that it shall have.
+local function launch(p, spec, marker, tty)
   local stream, theirs = connect(p, marker)
   local err_read, err_write = p:pipe2()
   local child = p:fork()
@@ -65,7 +66,9 @@ local function launch(p, spec, marker)
   theirs:close()
   err_write:close()
   local stderr = attach.channel(p, err_read, "r")
-  local ok, err = pcall(child.exec, child, spec)
+  local ok, err = true, nil
+  if tty then ok, err = pcall(tty.enter, tty, child) end
+  if ok then ok, err = pcall(child.exec, child, spec) end
   if ok then return err, stream, stderr end
   pcall(child.exit, child, 127)
   stream:close()
@@ -74,6 +77,22 @@ local function launch(p, spec, marker)
 end
 
 -- ---- what it says on stderr ----
+
+--- What it wants to know isn't told.
+local function give_up(self, why)
+  self.gave_up = why
+  if self.stream then self.stream:close() end
+end
+
+--- A question among it is answered, on stdin. When there is no answer, it is ended, and that is why.
+local function answer_question(self)
+  local from, to = self.said:find(self.question.prompt, 1, true)
+  if not from then return end
+  self.said = self.said:sub(1, from - 1) .. self.said:sub(to + 1)
+  local ok, word = pcall(self.question.answer)
+  if ok then return self.stream:raw(word .. "\n") end
+  give_up(self, word)
+end
 
 --- Keeps the last of it; once there is a machine it is shown as that machine's.
 local function listen(self)
@@ -85,6 +104,7 @@ local function listen(self)
         spawn.write(2, data)
       else
         self.said = (self.said .. data):sub(-STDERR_KEPT)
+        if self.question then answer_question(self) end
       end
     end
     self.stderr:close()
@@ -95,11 +115,11 @@ end
 local function end_child(self)
   self.stream:close()
   local child = self.child
-  if child.status or not child.parent:is_alive() then return end
-  if not pcall(nursery.timeout, 2, child.wait, child) then
+  if not child.status and child.parent:is_alive() and not pcall(nursery.timeout, 2, child.wait, child) then
     child:kill "SIGKILL"
     child:wait()
   end
+  if self.terminal then self.terminal:close() end
 end
 
 -- ---- the conversation before there is a root ----
@@ -157,6 +177,7 @@ end
 local function fail(self)
   local noise = self.stream:noise()
   end_child(self)
+  if self.gave_up then error(self.gave_up, 0) end
   pcall(nursery.timeout, 1, sched.join, self.listener)
   local status = self.child.status
   local what, message, hint
@@ -169,21 +190,33 @@ end
 
 local function begin(p, call, spec, opts)
   local marker = spawn.random(16)
-  local filled, tell = fill(spec, marker)
+  local filled, tell = fill(spec, marker, opts.brief and {} or require "afar.stubs")
   local self = {
     p = p, call = call, name = opts.name or table.concat(spec, " "), marker = marker, said = "", answered = 0, explain = opts.explain,
+    question = opts.question,
   }
-  self.child, self.stream, self.stderr = launch(p, filled, marker)
+  if opts.terminal then
+    self.terminal = terminal.new(p, opts.terminal, function(why) give_up(self, why) end)
+  end
+  self.child, self.stream, self.stderr = launch(p, filled, marker, self.terminal)
   self.listener = listen(self)
   if tell then self.stream:raw(script.interactive { marker = marker }) end
   return self
 end
 
+---@class afar.BootstrapOptions
+---@field name? string     how errors call the machine
+---@field explain? fun(code: integer?, stderr: string, noise: string): string?, string?, string?  why it failed: what, message, hint
+---@field brief? boolean   the command shall be short, since it is logged, or part of a URL: the far side asks for its stub
+---@field terminal? fun(question: string): string  answers what the command asks on a terminal, of which it gets one of its own
+---@field environ? table<string, string|false>  the root's environment where the command needed another
+---@field question? { prompt: string, answer: fun(): string }  what the command asks on stderr; the answer is a line on its stdin
+
 --- Runs a command in `p` and gives the root that comes up at its far end.
 ---@param p afar.Process
 ---@param call string     for errors: "bootstrap", "ssh"
 ---@param spec table      as of p:exec
----@param opts { name?: string, explain?: fun(code: integer?, stderr: string, noise: string): string?, string?, string? }
+---@param opts afar.BootstrapOptions
 ---@return afar.Process
 function bootstrap.start(p, call, spec, opts)
   sched.check()
@@ -196,6 +229,7 @@ function bootstrap.start(p, call, spec, opts)
   if not up then fail(self) end
   local made = machine.new(self.stream, opts.name, { via = self.child, finish = function() end_child(self) end })
   self.machine = made
+  for variable, value in pairs(opts.environ or {}) do made.root.environ[variable] = value or nil end
   stdio.lay(made)
   return made.root
 end

@@ -7,7 +7,10 @@
 ---@field identity? string  a private key's file
 ---@field options? string[]|table<string, string|number|boolean>  as for `ssh -o`: { "Key=value" } or { Key = "value" }
 
-local KNOWN = { config = true, user = true, port = true, identity = true, options = true }
+---@field jump? string|string[]  the hosts on the way, as for `ssh -J`, each [user@]host[:port]
+---@field control? boolean|string one connection for several bootstraps and commands: the socket's path (true: in ~/.ssh); kept 10 minutes
+
+local KNOWN = { config = true, user = true, port = true, identity = true, options = true, jump = true, control = true }
 
 -- What a config may say that suits a person at a terminal, but not us. Clients older than 7.6 or 8.7 don't know all of them:
 -- what is unknown is ignored, in the config too, where a value of the user's for IgnoreUnknown no longer counts.
@@ -26,7 +29,7 @@ end
 local function check_options(opts)
   for name in pairs(opts) do
     if not KNOWN[name] then
-      error(("ssh: there is no option %q; config, user, port, identity and options are"):format(tostring(name)), 0)
+      error(("ssh: there is no option %q; config, user, port, identity, jump, control, password and options are"):format(tostring(name)), 0)
     end
   end
 end
@@ -52,6 +55,21 @@ local function assignments(options)
   return found
 end
 
+--- The hosts on the way in one word.
+local function jump_word(jump)
+  if jump == nil then return nil end
+  local hosts = type(jump) == "table" and jump or { jump }
+  for _, host in ipairs(hosts) do check_destination(host) end
+  return #hosts > 0 and table.concat(hosts, ",") or nil
+end
+
+--- A connection that others share: the first one makes it.
+local function control_options(control)
+  if not control then return {} end
+  local path = control == true and "~/.ssh/afar-%C" or control
+  return { "ControlMaster=auto", "ControlPath=" .. path, "ControlPersist=600" }
+end
+
 --- The command that runs `command` on `destination`. The first value of an option counts for ssh, so the script's come first,
 --- where a wrong name is still an error; then ours, then those of the config.
 ---@param destination string
@@ -73,7 +91,8 @@ local function argv(destination, opts, command)
   add("-l", opts.user)
   add("-p", opts.port)
   add("-i", opts.identity)
-  for _, list in ipairs { assignments(opts.options or {}), OURS } do
+  add("-J", jump_word(opts.jump))
+  for _, list in ipairs { assignments(opts.options or {}), control_options(opts.control), OURS } do
     for _, option in ipairs(list) do
       add("-o", option)
     end
