@@ -28,7 +28,7 @@ end
 ---@return string?
 function probe.status(pid, field)
   local text = read("/proc/" .. pid .. "/status")
-  return text and text:match("\n" .. field .. ":%s*([^\n]*)")
+  return text and ("\n" .. text):match("\n" .. field .. ":%s*([^\n]*)")
 end
 
 --- Whether there is such a process, and not only its zombie.
@@ -67,6 +67,25 @@ function probe.works(p)
   if got ~= "hello world" then error(("%s gave %q"):format(tostring(p), tostring(got)), 2) end
 end
 
+--- What the allocator takes for so many bytes.
+local function rounded(size)
+  if size > 2048 then return size + (-size) % 4096 end
+  local class = 16
+  while class < size do
+    class = class * 2
+  end
+  return class
+end
+
+--- The environment that is kept from one exec to the next is no leak.
+local function kept(space)
+  local size, entry = 0, space.environ
+  while entry do
+    size, entry = size + rounded(entry.size), entry.old
+  end
+  return size
+end
+
 --- What a process holds far away: fds, and bytes of memory handed out. Garbage is collected first.
 ---@param p afar.Process
 function probe.holds(p)
@@ -74,7 +93,7 @@ function probe.holds(p)
   collectgarbage()
   p:getpid() -- what the collector has queued goes first
   p:getpid()
-  return { fds = probe.fds(p.pid), memory = p.space.heap:used() }
+  return { fds = probe.fds(p.pid), memory = p.space.heap:used() - kept(p.space) }
 end
 
 return probe
