@@ -1,0 +1,139 @@
+--- Round trips are counted, by a relay between host and far side; they are never timed.
+
+local afar = require "afar"
+local probe = require "spec.support.probe"
+local sshd = require "spec.support.sshd"
+
+local DELAY = "10" -- milliseconds each way: an answer and the next question can't be taken for one burst
+
+describe("round trips to a far machine", function()
+  local dir, counts, root
+
+  setup(function()
+    dir = afar.here:run({ "mktemp", "-d", "/tmp/spec-roundtrips-XXXXXX" }).stdout:gsub("\n", "")
+    counts = dir .. "/counts"
+    root = afar.here:bootstrap { "build/relay", "-d", DELAY, "-c", counts, "--", "sh", "-c", afar.SCRIPT, name = "far" }
+    root:fork():exit(0) -- what is needed once only
+  end)
+
+  teardown(function()
+    root:disconnect()
+    afar.here:run { "rm", "-rf", dir }
+  end)
+
+  local function counted(what, file)
+    local text = io.open(file or counts):read "*a"
+    return tonumber(text:match(what .. " (%d+)"))
+  end
+
+  --- How many round trips `f(...)` takes.
+  local function trips(f, ...)
+    collectgarbage()
+    collectgarbage()
+    root:getpid() -- what the collector has queued is under way with this
+    root:getpid()
+    local before = counted "turns"
+    f(...)
+    return counted "turns" - before
+  end
+
+  local function both(name, most, f)
+    it(name .. ", in a root", function() assert.equal(most, trips(f, root)) end)
+    it(name .. ", in a child", function()
+      local p = root:fork()
+      assert.equal(most, trips(f, p))
+      p:exit(0)
+    end)
+  end
+
+  both("1: a call", 1, function(p) p:getpid() end)
+  both("1: read_file of 10 KB", 1, function(p) assert.equal(12813, #p:read_file "/etc/services") end)
+  both("1: write_file", 1, function(p) p:write_file(dir .. "/new", "some text") end)
+  both("1: write_file over a file", 1, function(p) p:write_file(dir .. "/new", "another text") end)
+  both("1: stat", 1, function(p) p:stat "/etc/passwd" end)
+  both("1: a chain of open, fstat, read and close", 1, function(p)
+    local text, stat = p:chain(function(c)
+      local fd = c:open "/etc/hostname"
+      local stat, text = fd:fstat(), fd:read(100)
+      fd:close()
+      return text, stat
+    end)
+    assert.equal(#text, stat.st_size)
+  end)
+  both("1: a chain with an argument that is found in memory", 1, function(p)
+    local text = p:chain(function(c)
+      local from, to = c:pipe2()
+      to:write "through a pipe"
+      local text = from:read(100)
+      from:close()
+      to:close()
+      return text
+    end)
+    assert.equal("through a pipe", text)
+  end)
+
+  it("3 at most: run", function()
+    local child = root:fork()
+    assert.is_true(trips(root.run, root, { "true" }) <= 3)
+    assert.is_true(trips(child.run, child, { "true" }) <= 4)
+    child:exit(0)
+  end)
+
+  it("none while a process waits for a pipe, and 1 for another call to it", function()
+    local p = root:fork()
+    local from, to = p:pipe2()
+    afar.nursery(function(n)
+      local got
+      n:spawn(function() got = from:read() end)
+      afar.sleep(0.1)
+      local to_far, wakes = counted "to", tonumber(probe.status(p.pid, "voluntary_ctxt_switches"))
+      afar.sleep(0.3)
+      assert.equal(to_far, counted "to")
+      assert.equal(wakes, tonumber(probe.status(p.pid, "voluntary_ctxt_switches")))
+      assert.equal(1, trips(p.getppid, p) - 0)
+      to:write "x"
+      assert.is_true(probe.soon(function() return got == "x" end))
+    end)
+    p:exit(0)
+  end)
+end)
+
+describe("round trips of a bootstrap over ssh", function()
+  local server, dir
+
+  setup(function()
+    server = sshd.start(1)
+    dir = afar.here:run({ "mktemp", "-d", "/tmp/spec-roundtrips-XXXXXX" }).stdout:gsub("\n", "")
+  end)
+
+  teardown(function()
+    server:stop()
+    afar.here:run { "rm", "-rf", dir }
+  end)
+
+  local function proxy(file) return ("ProxyCommand=build/relay -d 20 -c %s -t %%h:%%p"):format(file) end
+
+  local function turns(file) return tonumber(io.open(file):read("*a"):match "turns (%d+)") end
+
+  --- At the moment when the far side has answered for the first time.
+  local function of_bootstrap(file)
+    local root = afar.here:ssh("afar1", { config = server.config, options = { proxy(file) } })
+    local count = turns(file)
+    root:disconnect()
+    return count
+  end
+
+  local function of_true(file)
+    assert.equal(0, os.execute(("ssh -F %s -o '%s' afar1 true </dev/null"):format(server.config, proxy(file))))
+    return turns(file)
+  end
+
+  it("are those of ssh host true", function()
+    local ours, theirs = math.huge, 0
+    for i = 1, 2 do -- the handshake itself varies by one
+      ours = math.min(ours, of_bootstrap(dir .. "/ours" .. i))
+      theirs = math.max(theirs, of_true(dir .. "/theirs" .. i))
+    end
+    assert.is_true(ours <= theirs, ("%d, and ssh host true takes %d"):format(ours, theirs))
+  end)
+end)
