@@ -23,6 +23,7 @@ CHECK_PACKAGES := lua-busted lua-check lua-cjson clang-format clang-tidy libc6-d
   $(if $(filter x86_64,$(OTHER)),libc6-dev-amd64-cross,libc6-dev-arm64-cross) qemu-user-static \
   openssh-server openssh-client busybox-static dash fish tcsh zsh socat attr libcap2-bin procps iproute2 tmux \
   nginx-light curl
+DEMO_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client nginx-light procps
 PACKAGES := $(BUILD_PACKAGES) $(CHECK_PACKAGES)
 
 # ---- what a stub is made of and how ----
@@ -144,7 +145,8 @@ install: all
 deps:
 	@sh host/deps.sh $(PACKAGES)
 
-demo: deps
+demo:
+	@sh host/deps.sh $(DEMO_PACKAGES)
 	@$(MAKE) --no-print-directory all
 	@sh examples/demo.sh
 
