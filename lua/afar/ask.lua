@@ -67,13 +67,13 @@ end
 ---@return string
 local function ask(question)
   local fd = ffi.C.open("/dev/tty", O_RDWR + O_NOCTTY + O_CLOEXEC)
-  if fd < 0 then error(("nobody can be asked %q: there is no terminal"):format(question), 0) end
+  if fd < 0 then error(("nobody can be asked for %q: there is no terminal"):format((question:gsub(":? *$", ""))), 0) end
   enter()
   local ok, line = pcall(converse, fd, question)
   leave()
   spawn.close(fd)
   if not ok then error(line, 0) end
-  return line or error(("%q was not answered"):format(question), 0)
+  return line or error(("%q was not answered"):format((question:gsub(":? *$", ""))), 0)
 end
 
 return ask

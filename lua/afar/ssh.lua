@@ -7,11 +7,12 @@ local process = require "afar.process"
 local way = require "afar.way"
 
 --- p:ssh(destination, options): the root of the machine that OpenSSH's client, run in this process, reaches: with the user's configuration,
---- agent, known hosts and ProxyJump. It needs one connection, and a POSIX shell there; nothing is installed, no file stays. options: config = file, user, port,
---- identity = file, options = { "Key=value" } as for ssh -o, jump = { "host", ... } on the way, control = true (or a path): one connection for
---- several, kept for 10 minutes; name = how errors call the machine (default: the destination). Passwords, passphrases and one-time codes: ssh asks on the host's
---- terminal, if it runs on this machine; password = function(question, before) (or a string) answers instead: ssh gets a terminal of its own.
---- It lives as long as the connection: the program's end, or root:disconnect(), ends all below it.
+--- agent, known hosts and ProxyJump. It needs one connection, and a POSIX shell there; nothing is installed, no file stays. options: config
+--- = file, user, port, identity = file, options = { "Key=value" } as for ssh -o, jump = { "host", ... } on the way, control = true (or a
+--- path): one connection for several, kept for 10 minutes; name = how errors call the machine (default: the destination). Passwords,
+--- passphrases and one-time codes: ssh asks on the host's terminal, if it runs on this machine; password = function(question, before) (or a
+--- string) answers instead: ssh gets a terminal of its own. It lives as long as the connection: the program's end, or root:disconnect(),
+--- ends all below it.
 ---@param destination string  as for ssh: [user@]host, or a Host of its configuration
 ---@param options? table
 ---@return afar.Process

@@ -109,6 +109,13 @@ end
 
 -- ---- passwords ----
 
+local function ask_terminal(p, call, question)
+  local ok, word = pcall(ask, question)
+  if ok then return word end
+  if type(word) == "string" then word = errors.new(p, call, nil, word, { name = "denied" }) end
+  error(word, 0)
+end
+
 --- A function that answers: the script's own (given the question and how often it was asked before), or the terminal's.
 ---@param password? string|fun(question: string, before: integer): string?
 ---@return fun(question: string): string
@@ -121,7 +128,7 @@ function way.answerer(p, call, password)
   return function(question)
     local word
     if password == nil then
-      word = ask(question)
+      word = ask_terminal(p, call, question)
     elseif kind == "string" then
       word = before == 0 and password or nil
     else

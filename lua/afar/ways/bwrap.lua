@@ -1,5 +1,6 @@
---- p:bwrap{ "--ro-bind", "/", "/", "--unshare-all", ... }: a root inside a sandbox of bubblewrap, whose arguments are the list; see bwrap(1). It needs /bin/sh in there, and
---- a place where a program may be written and executed: "--tmpfs", "/tmp". It ends with this process.
+--- p:bwrap{ "--ro-bind", "/", "/", "--unshare-all", ... }: a root inside a sandbox of bubblewrap, whose arguments are the list; see
+--- bwrap(1). It needs /bin/sh in there, and a place where a program may be written and executed: "--tmpfs", "/tmp". It ends with this
+--- process.
 
 local errors = require "afar.error"
 local way = require "afar.way"

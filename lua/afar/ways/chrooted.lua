@@ -1,5 +1,5 @@
---- p:chrooted(dir, options): a root whose root directory is another, by chroot(1) of coreutils; it needs /bin/sh in there. user = "name[:group]" as looked up in there;
---- groups = "a,b". (p:fork():chroot(dir) is the system call alone, and needs nothing in there.)
+--- p:chrooted(dir, options): a root whose root directory is another, by chroot(1) of coreutils; it needs /bin/sh in there. user =
+--- "name[:group]" as looked up in there; groups = "a,b". (p:fork():chroot(dir) is the system call alone, and needs nothing in there.)
 
 local way = require "afar.way"
 

@@ -1,7 +1,7 @@
---- p:podman(container), p:docker(container), p:crun(container), p:runc(container), p:lxc_attach(container), p:kubectl(pod): a root in a container that
---- runs. It needs /bin/sh in there. Options of podman, docker, crun and runc: user, workdir; of podman and docker also privileged; of lxc_attach: clear_env, lxcpath;
---- of kubectl: container, namespace, context, kubeconfig.
---- p:podman{ image = "debian", ... } and p:docker{ image = ... }: in a new container, which is removed at its end.
+--- p:podman(container), p:docker(container), p:crun(container), p:runc(container), p:lxc_attach(container), p:kubectl(pod): a root in a
+--- container that runs. It needs /bin/sh in there. Options of podman, docker, crun and runc: user, workdir; of podman and docker also
+--- privileged; of lxc_attach: clear_env, lxcpath; of kubectl: container, namespace, context, kubeconfig. p:podman{ image = "debian", ... }
+--- and p:docker{ image = ... }: in a new container, which is removed at its end.
 
 local process = require "afar.process"
 local way = require "afar.way"

@@ -1,6 +1,6 @@
---- p:doas(user, options): a root that is another user here, by doas(1), which takes a password from a terminal only. With password = a function or a string
---- (see p:sudo) doas gets a terminal of its own, on which it is answered; without it, doas asks on the host's terminal by itself, if it runs
---- on this machine, or gets one on which who sits there answers.
+--- p:doas(user, options): a root that is another user here, by doas(1), which takes a password from a terminal only. With password = a
+--- function or a string (see p:sudo) doas gets a terminal of its own, on which it is answered; without it, doas asks on the host's terminal
+--- by itself, if it runs on this machine, or gets one on which who sits there answers.
 
 local way = require "afar.way"
 

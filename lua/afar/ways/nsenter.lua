@@ -1,6 +1,6 @@
---- p:nsenter{ target = pid, mount = true, net = true, ... }: a root in the namespaces of another process, by nsenter(1); it needs /bin/sh in there. Without
---- any of mount, uts, ipc, net, pid, user, cgroup, time it enters all of them; each may also be the path of a namespace. root, wd: true or a directory; setuid, setgid;
---- no_fork. (p:fork():setns(...) needs no shell in there.)
+--- p:nsenter{ target = pid, mount = true, net = true, ... }: a root in the namespaces of another process, by nsenter(1); it needs /bin/sh
+--- in there. Without any of mount, uts, ipc, net, pid, user, cgroup, time it enters all of them; each may also be the path of a namespace.
+--- root, wd: true or a directory; setuid, setgid; no_fork. (p:fork():setns(...) needs no shell in there.)
 
 local errors = require "afar.error"
 local way = require "afar.way"

@@ -1,5 +1,5 @@
---- p:setpriv{ reuid = "nobody", regid = "nogroup", clear_groups = true, no_new_privs = true, bounding_set = "-all" ... }: a root with other privileges: each
---- option is one of setpriv(1), with underscores for its dashes.
+--- p:setpriv{ reuid = "nobody", regid = "nogroup", clear_groups = true, no_new_privs = true, bounding_set = "-all" ... }: a root with other
+--- privileges: each option is one of setpriv(1), with underscores for its dashes.
 
 local way = require "afar.way"
 

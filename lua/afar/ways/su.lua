@@ -1,5 +1,5 @@
---- p:su(user, options): a root that is another user here, by su(1) of util-linux; for who is root it needs no password. A password is written on su's stdin,
---- never in its arguments or environment: see p:sudo for where it comes from. login = true: as `su -l`; group.
+--- p:su(user, options): a root that is another user here, by su(1) of util-linux; for who is root it needs no password. A password is
+--- written on su's stdin, never in its arguments or environment: see p:sudo for where it comes from. login = true: as `su -l`; group.
 
 local way = require "afar.way"
 

@@ -33,7 +33,7 @@ way.define("sudo", {
   extra = function(p, user, o, opts, spec)
     local prompt = "[" .. spawn.random(16) .. "]"
     local answer = way.answerer(p, "sudo", o.password)
-    local question = ("[sudo] password for %s on %s: "):format(user == "root" and "root's rights" or user, p.machine.name)
+    local question = ("[sudo] password on %s, to become %s: "):format(p.machine.name, user)
     opts.brief = true
     opts.question = { prompt = prompt, answer = function() return answer(question) end }
     for _, word in ipairs { "-S", "-p", prompt, "--", unpack(way.SHELL) } do spec[#spec + 1] = word end

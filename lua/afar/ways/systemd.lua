@@ -1,7 +1,7 @@
---- p:systemd_run{ property = { "MemoryMax=1G" }, uid = "www-data", ... }: a root in a unit of its own that systemd starts, by systemd-run(1) --pipe. Options: uid,
---- gid, property (a string or a list), slice, unit, working_directory, user = true (the user's own manager), setenv.
---- p:machinectl(machine, options): a root in a container that systemd-machined knows, by systemd-run --machine: `machinectl shell` itself has a terminal between, which
---- bytes don't pass unharmed.
+--- p:systemd_run{ property = { "MemoryMax=1G" }, uid = "www-data", ... }: a root in a unit of its own that systemd starts, by
+--- systemd-run(1) --pipe. Options: uid, gid, property (a string or a list), slice, unit, working_directory, user = true (the user's own
+--- manager), setenv. p:machinectl(machine, options): a root in a container that systemd-machined knows, by systemd-run --machine:
+--- `machinectl shell` itself has a terminal between, which bytes don't pass unharmed.
 
 local way = require "afar.way"
 
