@@ -139,4 +139,25 @@ describe("demo.sh", function()
     assert.matches("^Starting an sshd.*Done; nothing is left%.\n$", out)
     for name in lfs.dir "/tmp" do assert.is_nil(name:find "^afar%-demo%-") end
   end)
+
+  it("needs no root", function()
+    if afar.here:getuid() ~= 0 then return end -- the one above has shown it
+    local user = ("afar-spec-%d"):format(afar.here.pid)
+    local added = afar.here:run { "useradd", "-M", "-d", "/nonexistent", "-s", "/bin/sh", user, check = false }
+    if not added.status.ok then return pending("no user can be added: " .. added.stderr) end
+    local as_user = { "runuser", "-u", user, "--", "env", "AFAR=" .. program, "TMPDIR=/tmp" }
+    local readable = afar.here:run { "runuser", "-u", user, "--", program, "-v", check = false }
+    local ok, out, err, status = pcall(function()
+      as_user[#as_user + 1] = "sh"
+      as_user[#as_user + 1] = "examples/demo.sh"
+      return run(as_user)
+    end)
+    afar.here:run { "userdel", user, check = false }
+    if not readable.status.ok then return pending "this folder is not readable for others" end
+    assert(ok, out)
+    assert.equal("", err)
+    assert.equal("exit code 0", status)
+    assert.matches("Done; nothing is left%.\n$", out)
+    assert.is_nil(out:find("of uid 0\n", 1, true))
+  end)
 end)
