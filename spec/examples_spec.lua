@@ -33,7 +33,7 @@ describe("examples", function()
     has(out, "size\tas stat says\nfound\tnil\nerrno\tENOENT")
     assert.matches('error\topen%("/no/such/file"%) in process %d+ on here: No such file or directory %(ENOENT%)\n', out)
     assert.matches("closed\tread.*: fd %d+ was closed before\n", out)
-    has(out, 'typo\ta process has no method "opne" (did you mean "open"?)')
+    assert.matches('typo\texamples/01%-hello.lua:%d+: a process has no method "opne" %(did you mean "open"%?%)\n', out)
   end)
 
   it("02-fork-exec makes a process into a program", function()

@@ -55,15 +55,16 @@ end
 ---@type fun(self: afar.Process, name: string): function?
 process.raw = nil
 
---- A method for `name`: defined, or any system call of that name; else an error with the nearest.
-local function lookup(self, name)
+--- A method for `name`: defined, or any system call of that name; else an error with the nearest, which points at the script's line: `level`
+--- calls up (tail calls leave no trace).
+local function lookup(self, name, level)
   if type(name) ~= "string" then return nil end
   local method = plain[name]
   if method then return method end
   local raw = process.raw(self, name)
   if raw then return raw end
   local near = nearest(name, plain) or nearest(name, self.machine.sys.nr)
-  error(("a process has no method %q%s"):format(name, near and (" (did you mean %q?)"):format(near) or ""), 3)
+  error(("a process has no method %q%s"):format(name, near and (" (did you mean %q?)"):format(near) or ""), level)
 end
 
 local fields = {
@@ -73,7 +74,7 @@ local fields = {
 
 function Process:__index(name)
   if fields[name] then return nil end
-  return lookup(self, name)
+  return lookup(self, name, 2)
 end
 
 function Process:__tostring()
@@ -90,7 +91,7 @@ local function chain_lookup(name, self)
   if process.raw(self, name) then
     return function(r, p, ...) return recorded.syscall(r, p, name, ...) end
   end
-  lookup(self, name)
+  return lookup(self, name, 3)
 end
 
 function process.install_chains(fd_methods) chain.define(chain_lookup, fd_methods) end
