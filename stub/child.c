@@ -1,5 +1,6 @@
 /* A cloned child: from its first instruction to its last it uses nothing but its block. */
 #include "child.h"
+#include "persist.h"
 #include "ring.h"
 
 #define STACK_SIZE 4096 /* at least; it has all that is left of the block */
@@ -12,6 +13,8 @@ struct child {
 _Static_assert(sizeof(struct child) + STACK_SIZE <= CHILD_BLOCK_SIZE, "a child's block is too small");
 
 static void send_replies(struct server *server, const uint8_t *bytes, size_t length) {
+  if (server->persist)
+    return persist_send(server, bytes, length);
   if (server->ring)
     return ring_send(server, bytes, length);
   if (write_all(server->carrier, bytes, length) < 0)
@@ -23,7 +26,14 @@ static void flush(struct server *server) {
 }
 
 static int64_t perform_other(struct server *server, uint8_t op, const uint64_t args[6]) {
-  return op == AFAR_OP_RING ? ring_begin(server, args) : -EOPNOTSUPP;
+  switch (op) {
+  case AFAR_OP_RING:
+    return ring_begin(server, args);
+  case AFAR_OP_PERSIST:
+    return persist_begin(server, args);
+  default:
+    return -EOPNOTSUPP;
+  }
 }
 
 static const struct server_kind kind = {send_replies, flush, perform_other};
@@ -41,6 +51,10 @@ static int move_up(int fd) {
 
 /* Performs what can be performed, and sleeps once. */
 void child_turn(struct server *server) {
+  if (server->starting)
+    persist_start(server);
+  if (server->persist)
+    return persist_turn(server);
   if (server->ring)
     return ring_turn(server);
   server_send(server);
@@ -59,6 +73,10 @@ void child_turn(struct server *server) {
     sys_poll(&poll, 1, -1);
   else if (count != -EINTR)
     sys_exit(count < 0);
+}
+
+uint64_t child_block_of(const struct server *server) {
+  return (uint64_t)server - offsetof(struct child, server);
 }
 
 void child_init(struct afar_start *start) {

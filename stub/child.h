@@ -9,6 +9,9 @@
 void afar_child_entry(void);
 _Noreturn void afar_child(struct afar_start *start);
 
+/* Address of the block that a child's server lies in. */
+uint64_t child_block_of(const struct server *server);
+
 void child_init(struct afar_start *start);
 void child_turn(struct server *server);
 

@@ -100,7 +100,7 @@ void hello_put(const struct inherited *inherited) {
   hello.major = AFAR_MAJOR;
   hello.minor = AFAR_MINOR;
   hello.size = sizeof hello;
-  hello.features = AFAR_F_HOLD | AFAR_F_CHANNELS | AFAR_F_RING;
+  hello.features = AFAR_FEATURES;
   hello.machine = AFAR_MACHINE;
   hello.page_size = inherited->page_size;
   hello.sigmask = inherited->sigmask;

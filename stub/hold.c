@@ -81,22 +81,26 @@ int64_t hold_cancel(struct server *server, uint32_t tag) {
   return -ENOENT;
 }
 
-int hold_wait(struct server *server, int fd, int64_t timeout) {
-  struct pollfd *polls = server->polls;
-  polls[0] = (struct pollfd){fd, POLLIN, 0};
+int hold_poll(struct server *server, uint32_t own, int64_t timeout) {
+  struct pollfd *polls = server->polls + own;
   for (uint32_t i = 0; i < server->held; i++) {
     const struct afar_request *hold = &server->slots[server->heads[i]].request;
-    polls[1 + i] = (struct pollfd){(int32_t)hold->args[0], (int16_t)hold->args[1], 0};
+    polls[i] = (struct pollfd){(int32_t)hold->args[0], (int16_t)hold->args[1], 0};
   }
-  if (sys_poll(polls, 1 + server->held, timeout) <= 0)
+  if (sys_poll(server->polls, own + server->held, timeout) <= 0)
     return 0;
   for (uint32_t i = 0; i < server->held; i++) {
-    if (polls[1 + i].revents == 0)
+    if (polls[i].revents == 0)
       continue;
-    server->slots[server->heads[i]].verdict = revents_of(&polls[1 + i]);
+    server->slots[server->heads[i]].verdict = revents_of(&polls[i]);
     server->ready = 1;
   }
-  return polls[0].revents;
+  return 1;
+}
+
+int hold_wait(struct server *server, int fd, int64_t timeout) {
+  server->polls[0] = (struct pollfd){fd, POLLIN, 0};
+  return hold_poll(server, 1, timeout) ? server->polls[0].revents : 0;
 }
 
 /* The rest of a chain that is put aside again, now behind the HOLD in slot `head`. */

@@ -1,4 +1,4 @@
-#include "server.h"
+#include "persist.h"
 
 void server_init(struct server *server, const struct server_kind *kind) {
   memset(server, 0, offsetof(struct server, live));
@@ -79,6 +79,12 @@ static size_t take_payload(struct server *server, const uint8_t *bytes, size_t l
 
 static void arrived(struct server *server) {
   const struct afar_request *request = &server->request;
+  if (request->op == AFAR_OP_ACK) {
+    server->have = 0;
+    if (server->persist)
+      persist_ack(server, request->args[0]);
+    return;
+  }
   if (!(request->flags & AFAR_CHAIN))
     begin_chain(server);
   if (request->op == AFAR_OP_WRITE)

@@ -11,6 +11,7 @@
 #define IN_SIZE    8192
 #define OUT_SIZE   (READ_MAX + (int)sizeof(struct afar_reply))
 #define NO_SLOT    0xffff
+#define OWN_POLLS  3 /* fds that a stub waits for besides those of holds, at most */
 
 /* What became of the last 256 requests of a chain. */
 struct history {
@@ -37,8 +38,9 @@ struct server_kind {
 
 struct server {
   const struct server_kind *kind;
-  int carrier;            /* a child's; a root has channel 0 */
-  struct afar_ring *ring; /* a child's carrier, once it was told; NULL: none */
+  int carrier;                        /* a child's; a root has channel 0 */
+  struct afar_ring *ring;             /* a child's carrier, once it was told; NULL: none */
+  struct persist *persist, *starting; /* a persistent child's; starting: it is one once its replies are out */
   uint8_t turns;
   uint8_t switched; /* to the ring: what still follows on the socket are no requests */
   struct memory memory;
@@ -70,7 +72,7 @@ struct server {
   struct history resumed; /* of a chain that was held, while it goes on */
   uint16_t heads[HOLD_SLOTS];
   struct slot slots[HOLD_SLOTS];
-  struct pollfd polls[HOLD_SLOTS + 1];
+  struct pollfd polls[HOLD_SLOTS + OWN_POLLS];
 };
 
 void server_init(struct server *server, const struct server_kind *kind);
@@ -116,6 +118,9 @@ int64_t hold_cancel(struct server *server, uint32_t tag);
 
 /* Sleeps until `fd` is readable or some HOLD can be answered, at most `timeout` ms; returns the revents of `fd`. */
 int hold_wait(struct server *server, int fd, int64_t timeout);
+
+/* The same for the `own` fds that are in polls[0..] already: whether anything was reported there. */
+int hold_poll(struct server *server, uint32_t own, int64_t timeout);
 
 /* Lets all held chains go on that can. */
 void hold_run(struct server *server);

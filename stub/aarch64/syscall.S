@@ -16,7 +16,8 @@ syscall6:
 	ldr x30, [sp], #16
 	ret
 
-/* The entry of a child. Nothing writes below its stack pointer: a stub has no signal handlers. */
+/* The entry of a child. Nothing writes below its stack pointer: the one signal that a stub handles is sent
+ * to none that has just begun. */
 	.globl afar_child_entry
 	.type afar_child_entry, %function
 afar_child_entry:
@@ -25,6 +26,17 @@ afar_child_entry:
 	mov x30, #0
 	bl afar_child
 	brk #0
+
+/* The handler of the signal that interrupts a call, and its way back. */
+	.globl afar_interrupt
+	.type afar_interrupt, %function
+afar_interrupt:
+	ret
+	.globl afar_restore
+	.type afar_restore, %function
+afar_restore:
+	mov x8, #139
+	svc #0
 
 /* The entry of a root: argc, argv, environment and auxiliary vector are on the stack. */
 	.globl _start

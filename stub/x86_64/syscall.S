@@ -24,6 +24,17 @@ afar_child_entry:
 	call afar_child
 	hlt
 
+/* The handler of the signal that interrupts a call, and its way back. */
+	.globl afar_interrupt
+	.type afar_interrupt, @function
+afar_interrupt:
+	ret
+	.globl afar_restore
+	.type afar_restore, @function
+afar_restore:
+	mov $15, %eax
+	syscall
+
 /* The entry of a root: argc, argv, environment and auxiliary vector are on the stack. */
 	.globl _start
 	.type _start, @function
