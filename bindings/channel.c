@@ -109,6 +109,16 @@ int channel_take_fd(struct channel *channel) {
   return fd;
 }
 
+void channel_adopt(struct channel *channel, struct sink *sink) {
+  size_t length = bytes_length(&channel->in);
+  channel->sink = sink;
+  int error = length > 0 ? sink->data(sink, bytes_head(&channel->in), length) : 0;
+  bytes_drop(&channel->in, length);
+  took(channel, length);
+  if (channel->sink && (channel->ended || error))
+    channel->sink->end(channel->sink, error ? FATE_LOST : channel->fate, error ? -error : channel->error);
+}
+
 size_t channel_room(const struct channel *channel) {
   if (!channel->stream)
     return 0;

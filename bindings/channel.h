@@ -55,6 +55,8 @@ int channel_on_data(struct channel *channel, const char *data, size_t length);
 void channel_on_end(struct channel *channel, enum fate fate, int error);
 void channel_on_credit(struct channel *channel, uint32_t bytes);
 int channel_on_fd(struct channel *channel, int fd);
+/* Gives it to `sink`, from what has arrived already on. */
+void channel_adopt(struct channel *channel, struct sink *sink);
 /* The fd that came with the message that is read now, or -1. */
 int channel_take_fd(struct channel *channel);
 void channel_wake_writer(struct channel *channel);

@@ -140,15 +140,27 @@ static void chain_done(struct task *task, struct chain *chain, enum fate fate) {
   submit_waiting(task);
 }
 
+/* Bytes that its reply may have. */
+static uint32_t cost_of(const struct task *task, const struct outcome *outcome) {
+  uint32_t most = outcome->most < task->read_max ? outcome->most : task->read_max;
+  return (uint32_t)sizeof(struct afar_reply) + most;
+}
+
+static void settle(struct task *task, struct outcome *outcome) {
+  outcome->state = OUTCOME_DONE;
+  pending_give(task, outcome->tag);
+  if (task->session.on)
+    session_answered(&task->session, outcome->end, cost_of(task, outcome));
+}
+
 /* Quiet requests before this one that were not answered have succeeded; others can't be without an answer. */
 static int settle_quiet(struct task *task, struct chain *chain, uint32_t upto) {
   for (uint32_t i = upto; i-- > 0 && chain->outcomes[i].state == OUTCOME_SENT;) {
     if (!chain->outcomes[i].quiet)
       return -EPROTO;
     chain->outcomes[i].result = 0;
-    chain->outcomes[i].state = OUTCOME_DONE;
     chain->answered++;
-    pending_give(task, chain->outcomes[i].tag);
+    settle(task, &chain->outcomes[i]);
   }
   return 0;
 }
@@ -161,8 +173,7 @@ static int answered(struct task *task, uint32_t tag, int64_t result) {
   if (error)
     return error;
   chain->outcomes[index].result = result;
-  chain->outcomes[index].state = OUTCOME_DONE;
-  pending_give(task, tag);
+  settle(task, &chain->outcomes[index]);
   if (++chain->answered == chain->count)
     chain_done(task, chain, FATE_DONE);
   return 0;
@@ -260,7 +271,10 @@ static int on_data(struct sink *sink, const char *data, size_t length) {
       return (int)part;
     data += part;
     length -= (size_t)part;
+    task->session.received += (uint64_t)part;
   }
+  if (task->session.on && !task->ended)
+    out_later(task); /* there may be room for more now */
   return 0;
 }
 
@@ -270,9 +284,47 @@ static int on_message(struct sink *sink, const struct afar_reply *message) {
 
 /* ---- sending ---- */
 
+/* How much of what is queued may be sent now. */
+static size_t sendable(const struct task *task) {
+  uint64_t length = bytes_length(&task->out);
+  if (!task->last)
+    return length;
+  uint64_t left = task->last->end - task->sent;
+  return left < length ? left : length;
+}
+
+/* Lets requests into the session, one after the other, as far as there is room for their replies. */
+static void admit(struct task *task) {
+  while (bytes_length(&task->out) > 0) {
+    struct afar_request request;
+    memcpy(&request, bytes_head(&task->out), sizeof request);
+    size_t length = sizeof request + (request.op == AFAR_OP_WRITE ? request.args[1] : 0);
+    struct pending *pending = &task->pending[request.tag];
+    struct outcome *outcome = &pending->chain->outcomes[pending->index];
+    outcome->end = session_admit(&task->session, bytes_head(&task->out), length, cost_of(task, outcome));
+    if (outcome->end == 0)
+      return;
+    bytes_drop(&task->out, length);
+    task->sent += length;
+  }
+}
+
+static void session_flush(struct task *task) {
+  size_t length;
+  admit(task);
+  const char *data = session_next(&task->session, &length);
+  long count = task->channel && length > 0 ? channel_write(task->channel, data, length) : 0;
+  if (count > 0)
+    task->session.written += (uint64_t)count;
+}
+
 static void task_flush(struct task *task) {
-  size_t length = bytes_length(&task->out);
-  if (length == 0 || task->ended)
+  if (task->ended)
+    return;
+  if (task->session.on)
+    return session_flush(task);
+  size_t length = sendable(task);
+  if (length == 0)
     return;
   if (task->stream) {
     stream_data(task->stream, 0, bytes_head(&task->out), length);
@@ -303,16 +355,48 @@ static void task_release(struct task *task) {
   loop_flush_forget(task->loop, &task->flush);
   bytes_free(&task->out);
   bytes_free(&task->fd_ids);
+  session_free(&task->session);
   if (task->spare)
     chain_unref(task->spare);
   free(task->pending);
   free(task);
 }
 
+static void drop_channel(struct task *task) {
+  if (!task->channel)
+    return;
+  task->channel->sink = NULL;
+  channel_close(task->channel);
+  channel_unref(task->channel);
+  task->channel = NULL;
+}
+
+static void tell_break(struct task *task, enum fate fate) {
+  loop_complete(task->loop, task->break_id, 0, fate);
+  task->break_id = 0;
+}
+
+/* It has to do without a carrier until another comes: whether that is so. */
+static int outlives_carrier(struct task *task, enum fate fate) {
+  int is_last = task->last && task->last->done && task->last->outcomes[task->last->count - 1].result == 0;
+  if (!task->session.on && !is_last)
+    return 0;
+  drop_channel(task);
+  if (task->linked)
+    link_close(&task->link);
+  task->linked = 0;
+  tell_break(task, fate);
+  return 1;
+}
+
 static void task_end(struct task *task, enum fate fate) {
   if (task->ended)
     return;
   task->ended = 1 + (int)fate;
+  tell_break(task, fate);
+  if (task->last)
+    chain_unref(task->last);
+  task->last = NULL;
   loop_complete(task->loop, task->end_id, 0, fate);
   task->end_id = 0;
   end_fds(task, fate);
@@ -334,12 +418,7 @@ static void task_end(struct task *task, enum fate fate) {
   if (task->stream)
     task->stream->root = NULL;
   task->stream = NULL;
-  if (task->channel) {
-    task->channel->sink = NULL;
-    channel_close(task->channel);
-    channel_unref(task->channel);
-    task->channel = NULL;
-  }
+  drop_channel(task);
   if (task->linked)
     link_close(&task->link);
   bytes_free(&task->out);
@@ -347,6 +426,8 @@ static void task_end(struct task *task, enum fate fate) {
 
 static void on_end(struct sink *sink, enum fate fate, int error) {
   struct task *task = (struct task *)((char *)sink - offsetof(struct task, sink));
+  if (outlives_carrier(task, fate))
+    return;
   /* A carrier that ends inside a reply, or by an error, broke. But a process that ends with requests unread says that.
    */
   int broke = (error && error != ECONNRESET) || task->reply_have || task->data_left;
@@ -519,6 +600,12 @@ static int l_direct(lua_State *L) {
   struct task *task = task_push(L, 2);
   task->linked = 1;
   link_open(&task->link, task->loop, fd, &task->sink);
+  return 1;
+}
+
+/* session(hold_slots, read_max) -> task of a persistent process, which gets its carrier by resume() */
+static int l_session(lua_State *L) {
+  task_push(L, 1);
   return 1;
 }
 
@@ -714,6 +801,106 @@ static int l_forget_fd(lua_State *L) {
   return 0;
 }
 
+/* submit_last(chain) -> as submit: its last request ends the carrier, if it succeeds, and all that is queued behind it
+ * waits for the next one: see resume() */
+static int l_submit_last(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  struct chain *chain = chain_check(L, 2);
+  luaL_argcheck(L, !task->stream && !task->last && !task->session.on, 1, "is no process with a carrier of its own");
+  luaL_argcheck(L, chain->held == 0, 2, "has a hold");
+  if (task->ended)
+    return ended(L, task);
+  lua_settop(L, 2);
+  int results = l_submit(L);
+  chain->end = task->queued;
+  chain->refs++;
+  task->last = chain;
+  return results;
+}
+
+static void forget_last(struct task *task) {
+  if (task->last)
+    chain_unref(task->last);
+  task->last = NULL;
+  out_later(task);
+}
+
+/* go_on(): what was submitted last failed, and the carrier goes on */
+static int l_go_on(lua_State *L) {
+  forget_last(task_check(L, 1));
+  return 0;
+}
+
+static void promise_pending(struct task *task) {
+  for (uint32_t tag = 0; tag < task->pending_size; tag++) {
+    struct pending *pending = &task->pending[tag];
+    if (pending->chain)
+      task->session.promised += cost_of(task, &pending->chain->outcomes[pending->index]);
+  }
+}
+
+/* What is in `out` has not been sent, so it isn't awaited yet. */
+static void begin_session(struct task *task, uint32_t window) {
+  struct bytes out = task->out;
+  promise_pending(task);
+  for (size_t at = 0; at < bytes_length(&out);) {
+    struct afar_request request;
+    memcpy(&request, bytes_head(&out) + at, sizeof request);
+    struct pending *pending = &task->pending[request.tag];
+    task->session.promised -= cost_of(task, &pending->chain->outcomes[pending->index]);
+    at += sizeof request + (request.op == AFAR_OP_WRITE ? request.args[1] : 0);
+  }
+  session_begin(&task->session, window);
+  task->session.received = 0;
+}
+
+/* resume(channel, requests, window) -> true | false: that can't be the same session. A new carrier, behind the
+ * welcome; the first one begins the session. */
+static int l_resume(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  struct channel *channel = channel_check(L, 2);
+  uint64_t requests = (uint64_t)luaL_checknumber(L, 3);
+  luaL_argcheck(L, channel->stream && !channel->sink, 2, "has ended, or is in use");
+  luaL_argcheck(L, !task->stream && !task->ended, 1, "has ended, or is a root's");
+  if (!task->session.on)
+    begin_session(task, (uint32_t)luaL_checknumber(L, 4));
+  drop_channel(task);
+  int error = session_resume(&task->session, requests);
+  lua_pushboolean(L, error == 0);
+  if (error)
+    return 1;
+  forget_last(task);
+  task->channel = channel;
+  channel->refs++;
+  channel_adopt(channel, &task->sink);
+  return 1;
+}
+
+/* received() -> bytes of the session's replies */
+static int l_received(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  lua_pushnumber(L, task->session.on ? (lua_Number)task->session.received : 0);
+  return 1;
+}
+
+/* wait_break() -> id, which completes when it has no carrier any more | nil: it has none */
+static int l_wait_break(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  if (task->ended || (!task->channel && !task->linked))
+    return 0;
+  if (!task->break_id)
+    task->break_id = loop_id(task->loop);
+  lua_pushnumber(L, (lua_Number)task->break_id);
+  return 1;
+}
+
+/* fail(fate): it will have no carrier any more; fate: "eof": its process has ended or execed; "lost" */
+static int l_fail(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  task_end(task, strcmp(luaL_checkstring(L, 2), "eof") == 0 ? FATE_EOF : FATE_LOST);
+  return 0;
+}
+
 /* wait_end() -> id, which completes when it ends ("eof": its process has ended or execed) | nil: it has */
 static int l_wait_end(lua_State *L) {
   struct task *task = task_check(L, 1);
@@ -761,6 +948,12 @@ static const luaL_Reg task_methods[] = {
     {"state", l_state},
     {"in_flight", l_in_flight},
     {"close", l_close},
+    {"submit_last", l_submit_last},
+    {"go_on", l_go_on},
+    {"resume", l_resume},
+    {"received", l_received},
+    {"wait_break", l_wait_break},
+    {"fail", l_fail},
     {"wait_end", l_wait_end},
     {"expect_fd", l_expect_fd},
     {"forget_fd", l_forget_fd},
@@ -768,8 +961,8 @@ static const luaL_Reg task_methods[] = {
     {NULL, NULL},
 };
 
-static const luaL_Reg functions[] = {
-    {"chain", l_chain}, {"root", l_root}, {"child", l_child}, {"direct", l_direct}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"chain", l_chain},   {"root", l_root},       {"child", l_child},
+                                     {"direct", l_direct}, {"session", l_session}, {NULL, NULL}};
 
 static void new_class(lua_State *L, const char *name, const luaL_Reg *methods) {
   luaL_newmetatable(L, name);

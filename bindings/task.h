@@ -10,6 +10,7 @@
 #include "link.h"
 #include "loop.h"
 #include "protocol.h"
+#include "session.h"
 
 struct stream;
 
@@ -19,7 +20,8 @@ struct outcome {
   uint32_t length; /* bytes of data */
   uint32_t most;   /* that its reply may bring: only a READ's has any */
   uint32_t tag;
-  char *data; /* what READ brought; NULL: none */
+  uint64_t end; /* where it ends in its session; 0: in none */
+  char *data;   /* what READ brought; NULL: none */
   enum { OUTCOME_NONE, OUTCOME_SENT, OUTCOME_DONE } state;
   unsigned quiet : 1; /* it answers only if it fails */
 };
@@ -32,6 +34,7 @@ struct chain {
   struct outcome *outcomes;
   uint32_t count, capacity, answered;
   uint64_t at;       /* where it begins in all that its task ever queued */
+  uint64_t end;      /* of the last one before another carrier: where it ends there */
   uint32_t held;     /* slots that it may take in the stub: the first HOLD and all behind it */
   unsigned done : 1; /* all is answered, or its task has ended */
   enum fate fate;    /* once done */
@@ -64,7 +67,10 @@ struct task {
   struct afar_reply reply; /* being received */
   size_t reply_have;
   uint32_t data_left;
-  uint64_t end_id; /* completes when it has ended: done if the host gave it up, else how */
+  struct session session; /* with a persistent process */
+  struct chain *last;     /* nothing is sent behind it: its carrier then ends, and another comes */
+  uint64_t break_id;      /* completes when there is no carrier */
+  uint64_t end_id;        /* completes when it has ended: done if the host gave it up, else how */
   unsigned refs;
   int ended; /* 1 + enum fate */
 };
