@@ -24,7 +24,7 @@ void mux_frame(uint32_t channel, enum afar_frame_type type, uint32_t value) {
 
 void mux_flush(void) {
   if (root.out_used > 0 && write_all(root.out, root.out_bytes, root.out_used) < 0)
-    sys_exit(0);
+    root_exit(0);
   root.out_used = 0;
 }
 
@@ -44,7 +44,7 @@ static void on_channel(uint32_t number, enum afar_frame_type type, uint32_t valu
 static void on_data(uint32_t number, uint32_t length) {
   struct channel *channel = channel_find(number);
   if (length == 0 || length > AFAR_FRAME_MAX || (channel && length > channel->from_host))
-    sys_exit(1);
+    root_exit(1);
   if (channel)
     channel->from_host -= length;
   root.left = length;
@@ -58,7 +58,7 @@ static void on_frame(uint32_t number, uint32_t type, uint32_t value) {
   case AFAR_EOF:
   case AFAR_CLOSE:
     if (number == 0)
-      sys_exit(1);
+      root_exit(1);
     return on_channel(number, (enum afar_frame_type)type, value);
   case AFAR_PING:
     server_send(&root.server);
@@ -66,7 +66,7 @@ static void on_frame(uint32_t number, uint32_t type, uint32_t value) {
   case AFAR_PONG:
     return;
   default:
-    sys_exit(1);
+    root_exit(1);
   }
 }
 

@@ -98,7 +98,7 @@ static void take_in(void) {
   } else if (count == -EAGAIN) {
     root.in_nonblock = 1;
   } else if (count != -EINTR) {
-    sys_exit(count < 0);
+    root_exit(count < 0);
   }
 }
 
@@ -147,7 +147,7 @@ void root_turn(void) {
   if (in_ready)
     take_in();
   else if (left == 0)
-    sys_exit(0);
+    root_exit(0);
   server_send(&root.server);
   for (int64_t i = 0; i < count; i++) {
     struct channel *channel = channel_find((uint32_t)events[i].data);
@@ -163,7 +163,7 @@ void root_init(int in, int out) {
   int64_t epoll = sys_epoll_create1(O_CLOEXEC);
   int64_t channels = sys_map(AFAR_CHANNELS_MAX * sizeof(struct channel), MAP_NORESERVE);
   if (epoll < 0 || (channels < 0 && channels >= -4095))
-    sys_exit(1);
+    root_exit(1);
   root.epoll = root_zone((int)epoll);
   root.channels = (struct channel *)channels;
   struct epoll_event event = {EPOLLIN, 0};

@@ -114,6 +114,18 @@ void pending_drop(struct channel *channel, size_t length);
 /* All are: how many that were. */
 size_t pending_clear(struct channel *channel);
 
+/* ---- callback.c ---- */
+
+/* Whether the host has put this image where a program is expected. */
+int callback_is(void);
+void callback_marker(char marker[32]);
+
+/* The connection to the host, by the name under which the program was called; exits when nobody is there. */
+int callback_connect(const char *name);
+
+/* The end, since the stream has ended or is not understood. A callback's callers are told. */
+_Noreturn void root_exit(int status);
+
 /* ---- hello.c ---- */
 
 struct inherited {

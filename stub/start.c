@@ -19,12 +19,14 @@ static int number(const char *text) {
   return value;
 }
 
-static void ignore_signals(struct inherited *inherited) {
+/* SIGPIPE, and what a terminal sends, except where that shall end us as it would have ended the program whose place we
+ * take. */
+static void ignore_signals(struct inherited *inherited, int from_terminal) {
   static const uint64_t ignore[4] = {SIG_IGN, 0, 0, 0};
   static const uint64_t terminal = 1 << (SIGHUP - 1) | 1 << (SIGINT - 1) | 1 << (SIGQUIT - 1) | 1 << (SIGTSTP - 1) |
                                    1 << (SIGTTIN - 1) | 1 << (SIGTTOU - 1);
   SYS(NR_RT_SIGACTION, SIGPIPE, ignore, NULL, 8);
-  SYS(NR_RT_SIGPROCMASK, SIG_BLOCK, &terminal, &inherited->sigmask, 8);
+  SYS(NR_RT_SIGPROCMASK, SIG_BLOCK, from_terminal ? &terminal : NULL, &inherited->sigmask, 8);
 }
 
 static void raise_nofile(struct inherited *inherited) {
@@ -62,8 +64,6 @@ static int move(int fd, int is_out) {
 static void take_streams(int in, int out) {
   int new_in = move(in, 0);
   root_init(new_in, in == out ? new_in : move(out, 1));
-  if (in != 0 || out != 1)
-    sys_prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
 static void unlink_self(char **environ) {
@@ -88,8 +88,31 @@ static void read_stack(uint64_t *stack, struct inherited *inherited) {
       inherited->page_size = (uint32_t)at[1];
 }
 
+static _Noreturn void serve(const struct inherited *inherited, const char *marker, size_t length) {
+  mux_put(marker, length);
+  hello_put(inherited);
+  for (;;)
+    root_turn();
+}
+
+/* A program that somebody else has started: all that it has is as it was given, and it is nobody's child that we know.
+ */
+static _Noreturn void be_called(struct inherited *inherited) {
+  char marker[32];
+  ignore_signals(inherited, 0);
+  raise_nofile(inherited);
+  int fd = callback_connect(inherited->argv[0] ? inherited->argv[0] : "afar");
+  take_streams(fd, fd);
+  callback_marker(marker);
+  serve(inherited, marker, sizeof marker);
+}
+
 void afar_root(uint64_t *stack) {
   struct inherited inherited = {0};
+  if (callback_is()) {
+    read_stack(stack, &inherited);
+    be_called(&inherited);
+  }
   if (stack[0] < 4)
     sys_exit(USAGE);
   read_stack(stack, &inherited);
@@ -97,17 +120,16 @@ void afar_root(uint64_t *stack) {
   int in = number(argv[2]), out = number(argv[3]), extra = stack[0] > 4 ? number(argv[4]) : -1;
   if (in < 0 || out < 0)
     sys_exit(USAGE);
-  ignore_signals(&inherited);
+  ignore_signals(&inherited, 1);
   raise_nofile(&inherited);
   if (extra >= 0 && extra != in && extra != out)
     sys_close(extra);
   take_streams(in, out);
+  if (in != 0 || out != 1)
+    sys_prctl(PR_SET_PDEATHSIG, SIGKILL);
   unlink_self(inherited.environ);
   size_t marker = 0;
   while (argv[1][marker])
     marker++;
-  mux_put(argv[1], marker);
-  hello_put(&inherited);
-  for (;;)
-    root_turn();
+  serve(&inherited, argv[1], marker);
 }
