@@ -12,16 +12,19 @@
 /* ---- requests and replies: what flows on channel 0, and on the carrier of every other process ---- */
 
 enum afar_op {
-  AFAR_OP_CALL = 0,   /* perform system call nr(args...); result is what the kernel returned */
-  AFAR_OP_WRITE = 1,  /* args: address, length; length bytes of payload follow the request */
-  AFAR_OP_READ = 2,   /* args: address, length, clamped to 0..hello.read_max; the reply carries the bytes as payload */
-  AFAR_OP_HOLD = 3,   /* args: fd, poll events; keeps the chain aside until poll(2) reports one; result is revents */
-  AFAR_OP_CANCEL = 4, /* args: tag; the HOLD of that tag ends with -ECANCELED. Result 0, or -ENOENT if none is held */
-  AFAR_OP_VALUE = 5,  /* args: value; result is that value */
-  AFAR_OP_ATTACH = 6, /* root only; args: channel, fd, AFAR_ATTACH_*, credit to the host, credit from the host; result
-                         is the fd's new number */
-  AFAR_OP_PING = 7,   /* root only; args: seconds; exit if the host was silent for so long. 0: never */
-  AFAR_OP_RING = 8,   /* not a root's; args: address of a struct afar_ring, the carrier from this one's reply on */
+  AFAR_OP_CALL = 0,    /* perform system call nr(args...); result is what the kernel returned */
+  AFAR_OP_WRITE = 1,   /* args: address, length; length bytes of payload follow the request */
+  AFAR_OP_READ = 2,    /* args: address, length, clamped to 0..hello.read_max; the reply carries the bytes as payload */
+  AFAR_OP_HOLD = 3,    /* args: fd, poll events; keeps the chain aside until poll(2) reports one; result is revents */
+  AFAR_OP_CANCEL = 4,  /* args: tag; the HOLD of that tag ends with -ECANCELED. Result 0, or -ENOENT if none is held */
+  AFAR_OP_VALUE = 5,   /* args: value; result is that value */
+  AFAR_OP_ATTACH = 6,  /* root only; args: channel, fd, AFAR_ATTACH_*, credit to the host, credit from the host; result
+                          is the fd's new number */
+  AFAR_OP_PING = 7,    /* root only; args: seconds; exit if the host was silent for so long. 0: never */
+  AFAR_OP_RING = 8,    /* not a root's; args: address of a struct afar_ring, the carrier from this one's reply on */
+  AFAR_OP_PERSIST = 9, /* not a root's; args: listening socket, lease in seconds (0: none), the session's two words; its
+                          carrier ends after this one's reply, and then comes over connections to that socket */
+  AFAR_OP_ACK = 10,    /* args: bytes of replies received in this session; belongs to no chain and has no reply */
   AFAR_OP_COUNT
 };
 
@@ -127,7 +130,10 @@ enum afar_feature {
   AFAR_F_HOLD = 1 << 0,
   AFAR_F_CHANNELS = 1 << 1,
   AFAR_F_RING = 1 << 2,
+  AFAR_F_PERSIST = 1 << 3,
 };
+
+#define AFAR_FEATURES (AFAR_F_HOLD | AFAR_F_CHANNELS | AFAR_F_RING | AFAR_F_PERSIST)
 
 struct afar_hello {
   uint32_t magic;
@@ -177,6 +183,57 @@ enum afar_start_flag {
   AFAR_START_ORPHAN = 1 << 0, /* do not arm the parent-death signal */
 };
 
+/* ---- a persistent process: its carrier is a connection to its listening socket ---- */
+
+#define AFAR_PERSIST_WINDOW (256 * 1024) /* bytes of replies that are kept until they are acknowledged */
+#define AFAR_PERSIST_SIGNAL 64           /* interrupts a call that blocks, and does nothing else */
+
+enum afar_greeting_flag {
+  AFAR_GREETING_RESUME = 1 << 0, /* only if the session still is the one named: else nothing changes */
+};
+
+/* What a host sends first on a connection. One fd may come with its first byte: a socket to hand fds through. */
+struct afar_greeting {
+  uint32_t magic;
+  uint16_t major, minor;
+  uint32_t size; /* of this struct */
+  uint32_t flags;
+  uint64_t session[2]; /* chosen at random */
+  uint64_t received;   /* bytes of this session's replies that the host has */
+  char name[64];       /* who it is, for whoever is told who took over; NUL-terminated */
+};
+
+enum afar_verdict {
+  AFAR_RESUMED = 0, /* the session goes on */
+  AFAR_BEGUN = 1,   /* a new session; the one before is over */
+  AFAR_GONE = 2,    /* refused: the session is over; `name` is whose it is now */
+  AFAR_FOREIGN = 3, /* refused: not this protocol's magic or major */
+};
+
+/* What a persistent process answers; requests and replies follow, as on any child's carrier. */
+struct afar_welcome {
+  uint32_t magic;
+  uint16_t major, minor;
+  uint32_t size;
+  uint32_t verdict;  /* enum afar_verdict */
+  uint64_t requests; /* bytes of this session's requests that have arrived */
+  uint64_t features;
+  uint64_t block, entry;
+  uint64_t anchor; /* address of its struct afar_anchor */
+  uint32_t block_size, hold_slots, read_max, window;
+  uint32_t machine;
+  int32_t pid;    /* as it sees itself */
+  int32_t fds[5]; /* its own: carrier, listening socket, what came with the greeting, spare ones; -1: none */
+  uint32_t reserved;
+  char name[64]; /* of the host whose session it is */
+};
+
+/* In its memory, and the host's to use: found again by every host. A WRITE of one word is atomic. */
+struct afar_anchor {
+  uint64_t kept; /* address of the kept table; 0: none */
+  uint64_t reserved[7];
+};
+
 /* In the image of every stub. The host fills in the rest in a copy that it puts where a program is expected: see
  * doc/protocol.md, "Callbacks". */
 struct afar_callback {
@@ -197,6 +254,8 @@ _Static_assert(sizeof(struct afar_frame) == 8, "frame");
 _Static_assert(sizeof(struct afar_start) == 40, "start");
 _Static_assert(sizeof(struct afar_callback) == 156, "callback");
 _Static_assert(sizeof(struct afar_ring) == 128 + 4096 + 8192, "ring");
+_Static_assert(sizeof(struct afar_greeting) == 104, "greeting");
+_Static_assert(sizeof(struct afar_welcome) == 168, "welcome");
 _Static_assert(sizeof(struct afar_hello) % 8 == 0, "hello");
 
 #endif

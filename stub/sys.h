@@ -24,6 +24,7 @@ enum {
   EFAULT = 14,
   EBUSY = 16,
   EINVAL = 22,
+  EMFILE = 24,
   ENOSYS = 38,
   ENOTSOCK = 88,
   EOPNOTSUPP = 95,
@@ -34,9 +35,11 @@ enum {
 enum {
   AT_FDCWD = -100,
   O_RDWR = 2,
+  O_NONBLOCK = 04000,
   O_CLOEXEC = 02000000,
   F_GETFD = 1,
   F_SETFD = 2,
+  F_SETFL = 4,
   FD_CLOEXEC = 1,
   F_DUPFD_CLOEXEC = 1030,
   PROT_READ = 1,
@@ -54,9 +57,12 @@ enum {
   EPOLL_CTL_MOD = 3,
   AF_UNIX = 1,
   SOCK_STREAM = 1,
-  SOCK_CLOEXEC = 02000000,
   SOL_SOCKET = 1,
   SCM_RIGHTS = 1,
+  SO_PEERCRED = 17,
+  SO_ACCEPTCONN = 30,
+  SOCK_CLOEXEC = 02000000,
+  SOCK_NONBLOCK = 04000,
   SHUT_WR = 1,
   MSG_DONTWAIT = 0x40,
   MSG_NOSIGNAL = 0x4000,
@@ -125,6 +131,14 @@ static inline int64_t sys_send(int fd, const void *from, size_t length, int flag
 
 static inline int64_t sys_recvmsg(int fd, struct msghdr *message, int flags) {
   return SYS(NR_RECVMSG, fd, message, flags);
+}
+
+static inline int64_t sys_getsockopt(int fd, int level, int option, void *value, uint32_t *length) {
+  return SYS(NR_GETSOCKOPT, fd, level, option, value, length);
+}
+
+static inline int64_t sys_accept4(int fd, int flags) {
+  return SYS(NR_ACCEPT4, fd, NULL, NULL, flags);
 }
 
 static inline int64_t sys_shutdown(int fd, int how) {
