@@ -113,7 +113,11 @@ function exec.finish(p, r)
     process.gone(p)
     return
   end
-  if fate then r:check() end
+  exec.failed(p, r)
+end
+
+--- Raises why nothing was executed.
+function exec.failed(p, r)
   r:check()
   local errno = worst(r)
   local err = errors.errno(p, "execve", { n = 1, table.concat(r.spec, " ") }, errno)

@@ -44,11 +44,6 @@ for _, name in ipairs { "afar.directory", "afar.walk", "afar.glob", "afar.remove
   require(name)
 end
 
--- Ways into other processes, besides ssh: other users, containers, namespaces.
-for _, name in ipairs { "sudo", "su", "doas", "setpriv", "chrooted", "nsenter", "bwrap", "containers", "systemd" } do
-  require("afar.ways." .. name)
-end
-
 process.define("malloc", pointer.malloc)
 process.define("ptr", pointer.ptr)
 process.install_chains(fds.recorded)

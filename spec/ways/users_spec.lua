@@ -107,7 +107,7 @@ describe("another user", function()
     it("keeps what it is told to of the environment, or makes it a login", function()
       local env = { LEFT = "over" }
       assert.equal("over", with(root:sudo("alice", { env = env, preserve_env = { "LEFT" } }), function(p) return p.environ.LEFT end))
-      assert.equal("/home/alice", with(root:sudo("alice", { login = true }), function(p) return p.environ.HOME end))
+      assert.equal("/home/alice", with(root:sudo("alice", { login = true }), function(p) return p:run({ "pwd" }).stdout:sub(1, -2) end))
     end)
   end)
 
@@ -180,7 +180,7 @@ describe("another user", function()
       { "sudo", { "-x" }, 'the user begins with a "-": "-x"' },
       { "sudo", { "" }, "the user is a string" },
       { "sudo", { {} }, "the user is a string, not table" },
-      { "sudo", { "alice", { pasword = "x" } }, 'there is no option "pasword" %(did you mean "password"?)' },
+      { "sudo", { "alice", { pasword = "x" } }, 'there is no option "pasword" (did you mean "password"?)' },
       { "sudo", { "alice", { password = 1 } }, "password is a function or a string, not number" },
       { "su", { "alice", "x" }, "the options are a table, not string" },
       { "doas", { "a\0b" }, "NUL byte" },
