@@ -44,6 +44,12 @@ for _, name in ipairs { "afar.directory", "afar.walk", "afar.glob", "afar.remove
   require(name)
 end
 
+-- Terminals.
+require "afar.pty"
+
+require "afar.ways" -- other users, containers, namespaces
+require "afar.stub" -- programs that this script answers for
+
 process.define("malloc", pointer.malloc)
 process.define("ptr", pointer.ptr)
 process.install_chains(fds.recorded)
@@ -57,6 +63,7 @@ local afar = {
   try = nursery.try,
   is_cancelled = nursery.is_cancelled,
   sleep = sched.sleep,
+  map = require("afar.map").map,
   is_error = errors.is,
   address = address.of,
   machines = machine.all,
