@@ -109,6 +109,8 @@ function children.new(parent, inert, pid, pidfd)
   local state = { pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine:block_size() }
   local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state }, Child)
   self.guard = guard(parent, state)
+  if not rawget(parent, "kids") then rawset(parent, "kids", setmetatable({}, { __mode = "v" })) end
+  rawget(parent, "kids")[pid] = self
   release_at_end(state, inert.task)
   return self
 end

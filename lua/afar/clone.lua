@@ -1,37 +1,25 @@
 --- clone and fork: a process makes another, with a carrier of its own.
 
+local ffi = require "ffi"
+
 local attach = require "afar.attach"
 local chain = require "afar.chain"
 local children = require "afar.child"
+local cloneflags = require "afar.cloneflags"
 local errors = require "afar.error"
+local fds = require "afar.fd"
 local fdtable = require "afar.fdtable"
 local hello = require "afar.hello"
 local links = require "afar.links"
 local process = require "afar.process"
 local space = require "afar.space"
 local tasks = require "afar.task"
+local userns = require "afar.userns"
 local watch = require "afar.watch"
 
 local clone = {}
 
-local ALLOWED = [[CLONE_VM CLONE_FS CLONE_FILES CLONE_SIGHAND CLONE_IO CLONE_SYSVSEM CLONE_NEWCGROUP CLONE_NEWIPC CLONE_NEWNET
-CLONE_NEWNS CLONE_NEWPID CLONE_NEWUSER CLONE_NEWUTS CLONE_PIDFD CLONE_PTRACE]]
-
-local function has(flags, bit) return flags % (2 * bit) >= bit end
-
-local function check_flags(p, flags)
-  local C = p.machine.sys.C
-  local number = p.machine.sys:const(flags, "CLONE_", "clone")
-  local rest = number - number % 256
-  for name in ALLOWED:gmatch "%S+" do
-    local bit = C[name]
-    if bit and has(rest, bit) then rest = rest - bit end
-  end
-  if rest ~= 0 or number % 256 ~= 0 then
-    error(errors.new(p, "clone", { flags }, "only flags for what a process shares and for namespaces are allowed here"), 0)
-  end
-  return number
-end
+local has = cloneflags.has
 
 local LAST = 2 ^ 32 - 1
 
@@ -109,15 +97,26 @@ local function prepare(r, parent, flags, carrier)
   local C = parent.machine.sys.C
   local facts = parent.machine.hello
   local block = parent.space:alloc(parent, parent.machine:block_size())
-  local ppid = has(flags, C.CLONE_NEWPID) and 0 or parent.pid
+  local elsewhere = has(flags, C.CLONE_NEWPID) or has(flags, C.CLONE_PARENT) or rawget(parent, "pids_for_children")
+  local ppid = elsewhere and 0 or parent.pid -- as the child sees it, where that is known
   r:store(block, hello.start(false, ppid, carrier))
   local stack = block + facts.block_size - hello.STACK_SIZE
   r:store(stack, hello.stack(facts.entry, block))
   return block, stack
 end
 
+--- What clone3 takes: into a cgroup is what only it can do.
+local function clone3_args(r, flags, stack, pidfd_at, cgroup)
+  local C = r.sys.C
+  local args = ffi.new(r.sys.ctype.clone_args)
+  args.flags, args.exit_signal = flags - C.SIGCHLD, has(flags, C.CLONE_PARENT) and 0 or C.SIGCHLD
+  args.stack, args.stack_size = stack - 4096, 4096 -- it takes where the stack begins, and adds the size again
+  args.pidfd, args.cgroup = pidfd_at, cgroup
+  return r:bytes(ffi.string(args, ffi.sizeof(args))), ffi.sizeof(args)
+end
+
 --- In the parent: a socketpair, unless the carrier is there already, and the clone itself. Returns the requests.
-local function record_birth(r, parent, flags, block, stack, carrier)
+local function record_birth(r, parent, flags, block, stack, carrier, cgroup)
   local machine = parent.machine
   local C = machine.sys.C
   local pair = not carrier and r:call("socketpair", nil, C.AF_UNIX, C.SOCK_STREAM + C.SOCK_CLOEXEC, 0, block + hello.FD)
@@ -128,6 +127,7 @@ local function record_birth(r, parent, flags, block, stack, carrier)
   end
   if not has(all, C.CLONE_VM) then all = all + C.CLONE_VM end
   if not has(all, C.CLONE_PIDFD) then all = all + C.CLONE_PIDFD end
+  if cgroup then return pair, r:call("clone3", nil, clone3_args(r, all, stack, pidfd_at, cgroup)), pidfd_at end
   return pair, r:call("clone", nil, all, stack, pidfd_at, 0, 0), pidfd_at
 end
 
@@ -148,10 +148,10 @@ end
 --- A root's part: its end of the pair becomes a channel in the same chain.
 local function record_root(r, block, channel, pair, shares_table)
   local socket = hello.ATTACH_READ + hello.ATTACH_WRITE + hello.ATTACH_SOCKET
-  local attach = r:attach(channel:number(), chain.load32(block + hello.FD), socket, hello.WINDOW, hello.WINDOW)
-  r:call("close", { if_ok = pair, if_failed = attach, may_fail = true, aside = true }, chain.load32(block + hello.FD))
-  close_pair(r, pair, attach, block, shares_table)
-  return attach
+  local attached = r:attach(channel:number(), chain.load32(block + hello.FD), socket, hello.WINDOW, hello.WINDOW)
+  r:call("close", { if_ok = pair, if_failed = attached, may_fail = true, aside = true }, chain.load32(block + hello.FD))
+  close_pair(r, pair, attached, block, shares_table)
+  return attached
 end
 
 --- Any other parent's part: it hands its end of the pair to the root.
@@ -192,8 +192,9 @@ Birth.__index = Birth
 ---@param flags? string|integer
 ---@param before? fun(r: afar.Recorder)  records what the parent does before, in the same chain
 ---@param brief? boolean  it will exec at once: what is internal in its table is left to that to close
-function clone.begin(parent, flags, before, brief)
-  flags = check_flags(parent, flags or 0)
+---@param cgroup? integer  fd of the cgroup's folder, for CLONE_INTO_CGROUP
+function clone.begin(parent, flags, before, brief, cgroup)
+  flags = cloneflags.check(parent, flags)
   local machine = parent.machine
   local shares_table = has(flags, machine.sys.C.CLONE_FILES)
   local r = chain.record(parent)
@@ -204,7 +205,7 @@ function clone.begin(parent, flags, before, brief)
     fd, carrier = links.take(machine)
   end
   local block, stack = prepare(r, parent, flags, carrier)
-  local pair, born, pidfd_at = record_birth(r, parent, flags, block, stack, carrier)
+  local pair, born, pidfd_at = record_birth(r, parent, flags, block, stack, carrier, cgroup)
   local channel = not machine.local_ and machine.stream:channel(hello.WINDOW, hello.WINDOW) or nil
   local self = setmetatable({
     parent = parent, recorder = r, block = block, born = born, pidfd_at = pidfd_at, flags = flags, shares_table = shares_table,
@@ -235,6 +236,7 @@ function Birth:make_child()
     channel = self.channel,
     task = self.task,
     pid = has(self.flags, C.CLONE_NEWPID) and 1 or nil,
+    pids = has(self.flags, C.CLONE_NEWPID) and {} or rawget(parent, "pids_for_children") or rawget(parent, "pids"),
     space = parent.space,
     table = self.shares_table and parent.table or fdtable.copy(parent.table, "a copy of " .. tostring(parent.table)),
     environ = {},
@@ -264,6 +266,16 @@ function Birth:give_up()
   parent.space:free(self.block, parent.machine:block_size())
 end
 
+--- The child, as whoever is its parent sees it: with CLONE_PARENT that is the parent's own, which needs a pidfd of its own.
+function Birth:adopt(pid, pidfd)
+  local parent, child = self.parent, self.child
+  if not has(self.flags, parent.machine.sys.C.CLONE_PARENT) then return children.new(parent, child, pid, pidfd) end
+  child.parent = parent.parent
+  if child.parent.table == parent.table then return children.new(child.parent, child, pid, pidfd) end
+  if not self.shares_table then parent:syscall("close", pidfd) end
+  return children.new(child.parent, child, pid)
+end
+
 --- Waits until the child is there; raises when it could not be cloned.
 ---@return afar.Process
 function Birth:finish()
@@ -281,7 +293,7 @@ function Birth:finish()
     parent.machine.root.table.internal[r:result(self.attach)] = true
   end
   local pidfd = self.pidfd and u32(r:data(self.pidfd))
-  child.child = children.new(parent, child, pid, pidfd)
+  child.child = self:adopt(pid, pidfd)
   if self.brief then return child end
   self.first:wait()
   self.first:check()
@@ -293,7 +305,8 @@ function Birth:finish()
   elseif parent.is_root and not self.closed and not self.shares_table then
     close_between(child, parent)
   end
-  if self.shares_table then child.carrier_end = close_at_end(parent, child.child.pidfd, child.carrier) end
+  if self.shares_table then child.carrier_end = close_at_end(parent, pidfd, child.carrier) end
+  if rawget(parent, "pids_for_children") then child.pid = child:syscall "getpid" end
   return child
 end
 
@@ -310,19 +323,79 @@ local function plain_clone(parent, flags)
   return child
 end
 
---- p:clone(flags): a new process, cloned from this one; see clone(2). flags: what it shares (CLONE_FILES, CLONE_FS, CLONE_SIGHAND
---- ...) and which namespaces are new (CLONE_NEWUSER ...), as a number or "CLONE_NEWUSER|CLONE_NEWNS"; memory is always shared,
---- and a pidfd always made. It does nothing until it is told to, and lives as long as this one does.
+--- Where clone3 can't be called (a seccomp filter): it is moved there once it has been cloned.
+local function into_cgroup(parent, flags, cgroup)
+  local C = parent.machine.sys.C
+  local ok, child = pcall(clone.make, parent, flags, cgroup)
+  if ok or not errors.is(child, "ENOSYS") then return ok, child end
+  ok, child = pcall(clone.make, parent, flags - C.CLONE_INTO_CGROUP)
+  if not ok then return ok, child end
+  local moved, err = pcall(parent.chain, parent, function(c)
+    local file = c:openat(cgroup, "cgroup.procs", "O_WRONLY")
+    file:write(tostring(child.child.pid))
+    file:close()
+  end)
+  if not moved then child.child:kill "SIGKILL" end
+  return moved, moved and child or err
+end
+
+--- One clone, to its end.
+function clone.make(parent, flags, cgroup)
+  local birth = clone.begin(parent, flags, nil, nil, cgroup)
+  return birth:finish()
+end
+
+local function make(parent, flags, options)
+  local C = parent.machine.sys.C
+  if not has(flags, C.CLONE_INTO_CGROUP) then return pcall(clone.make, parent, flags) end
+  return into_cgroup(parent, flags, fds.near(options.cgroup, parent, "clone"))
+end
+
+local function check_cgroup(p, number, options)
+  local asked = has(number, p.machine.sys.C.CLONE_INTO_CGROUP)
+  if options.cgroup and not asked then return number + p.machine.sys.C.CLONE_INTO_CGROUP end
+  if not asked or options.cgroup then return number end
+  error(errors.new(p, "clone", { "CLONE_INTO_CGROUP" }, "the option cgroup = fd of the cgroup's folder is missing"), 0)
+end
+
+--- Only unshare(2) makes a time namespace for whose memory is shared.
+local function split_time(p, number)
+  local bit = p.machine.sys.C.CLONE_NEWTIME
+  if has(number, bit) then return number - bit, bit end
+  return number
+end
+
+--- What can't be asked of the kernel in the same call.
+local function shape(parent, child, options, number, time)
+  if has(number, parent.machine.sys.C.CLONE_NEWUSER) and (options.uid_map ~= false or options.gid_map ~= false) then
+    userns.map(child, options, parent:syscall "geteuid", parent:syscall "getegid")
+  end
+  if time then child:syscall("unshare", time) end
+end
+
+--- p:clone(flags, options): a new process, cloned from this one; see clone(2). flags: what it shares (CLONE_FILES, CLONE_FS, CLONE_SIGHAND
+--- ...), which namespaces are new (CLONE_NEWUSER ...) and CLONE_PARENT, as a number or "CLONE_NEWUSER|CLONE_NEWNS"; memory is always shared,
+--- and a pidfd always made. It does nothing until it is told to, and lives as long as its parent does. With CLONE_NEWTIME it is the child's own
+--- children, and what it executes, that are in the new namespace. Options: cgroup = the fd of a folder below /sys/fs/cgroup, into which it is born;
+--- uid_map, gid_map = the ids in a new user namespace: one inside for that of this process (default 0), a list of { inside, outside, count }, for which
+--- the parent is privileged or newuidmap(1) has been told, or false: none are written.
 ---@param flags? string|integer
+---@param options? { cgroup?: afar.Fd, uid_map?: any, gid_map?: any }
 ---@return afar.Process
-process.define("clone", function(self, flags)
+process.define("clone", function(self, flags, options)
   if self.machine.plain_clone then return plain_clone(self, flags) end
-  local birth = clone.begin(self, flags)
-  local ok, child = pcall(birth.finish, birth)
-  if ok then return child end
-  local refused = errors.is(child, "EINVAL") and not self.machine.can_share
-  if refused and self.machine.sys:const(flags or 0, "CLONE_", "clone") == 0 then return plain_clone(self, flags) end
-  error(child, 0)
+  options = userns.check(self, "clone", options)
+  local number = check_cgroup(self, cloneflags.check(self, flags), options)
+  local now, time = split_time(self, number)
+  local ok, child = make(self, now, options)
+  if not ok then
+    if errors.is(child, "EINVAL") and not self.machine.can_share and number == 0 then return plain_clone(self, flags) end
+    error(errors.is(child) and cloneflags.explain(self, child, number) or child, 0)
+  end
+  local shaped, err = pcall(shape, self, child, options, number, time)
+  if shaped then return child end
+  child.child:kill "SIGKILL"
+  error(err, 0)
 end)
 
 --- p:fork(): a new process with a table of its own, a copy of this one's, and a working directory and umask of its own.

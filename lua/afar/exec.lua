@@ -7,6 +7,7 @@ local fds = require "afar.fd"
 local passing = require "afar.passing"
 local process = require "afar.process"
 local sched = require "afar.sched"
+local tables = require "afar.tables"
 
 local exec = {}
 
@@ -136,18 +137,12 @@ local function refuse_root(p, spec)
   error(errors.new(p, "exec", { n = 1, table.concat(spec, " ") }, "a root must stay what it is", { hint = "p:fork():exec{...}" }), 0)
 end
 
---- A table shared with the parent is given up first: only then does the carrier's end tell that the exec was done.
-local function unshare_table(p)
-  local parent = p.parent
-  if parent == nil or p.table ~= parent.table then return end
-  local carrier = p.carrier
-  p:syscall("unshare", p.machine.sys.C.CLONE_FILES)
-  process.gone(p)
-  p.table = require("afar.fdtable").copy(p.table, "a copy of " .. tostring(p.table))
-  p.table.processes[p] = true
-  local r = chain.record(parent)
-  r:call("close", { may_fail = true }, carrier)
-  r:run()
+--- Siblings, which are there for calls that block, would stay with what is executed.
+local function end_siblings(p)
+  for _, sibling in ipairs(rawget(p, "siblings") or {}) do
+    if sibling:is_alive() then sibling:exit(0) end
+  end
+  rawset(p, "siblings", nil)
 end
 
 --- p:exec{ "program", "argument", ... }: the process becomes that program; see execve(2). It is looked for in PATH unless its name has a
@@ -162,7 +157,8 @@ process.define("exec", function(self, spec)
   spec = passing.resolve(self, spec, rawget(self, "carrier"))
   refuse_root(self, spec)
   sched.check()
-  unshare_table(self)
+  end_siblings(self)
+  tables.leave(self, true) -- only then does the carrier's end tell that the exec was done
   local r = exec.begin(self, spec)
   exec.finish(self, r)
   self.child.argv = spec

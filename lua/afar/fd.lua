@@ -104,7 +104,7 @@ Fd.near = function(value, owner) return fd.near(value, owner) end
 --- The process in which a call on the fd is made: the one by which it came, or another of its table.
 function fd.process_of(self)
   local process_ = self.process
-  if process_:is_alive() then return process_ end
+  if process_:is_alive() and process_.table == self.table then return process_ end
   return self.table:alive() or process_
 end
 

@@ -303,12 +303,4 @@ process.define_recorded("socketpair", function(r, _, domain, type_, protocol)
   return pair(r, at, r:call("socketpair", nil, domain, type_, protocol or 0, at), "socket")
 end)
 
--- ---- signals ----
-
---- p:kill(pid, signal): see kill(2). signal: "SIGTERM" or a number.
-process.define_recorded("kill", function(r, _, pid, signal)
-  if type(pid) == "table" then pid = rawget(pid, "pid") end
-  return number_of(r:call("kill", nil, pid, r.sys:const(signal or "SIGTERM", "SIG", "kill")))
-end)
-
 return { entries = entries }

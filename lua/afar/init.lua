@@ -26,6 +26,11 @@ for _, name in ipairs { "afar.content", "afar.copy", "afar.bootstrap", "afar.ssh
   require(name)
 end
 
+-- What a process is to the kernel: signals, namespaces, attributes; and its children as others see them.
+for _, name in ipairs { "afar.signal", "afar.attributes", "afar.namespace" } do
+  require(name)
+end
+
 -- Sockets, and moving bytes.
 for _, name in ipairs { "afar.socket", "afar.connection", "afar.transfer", "afar.message", "afar.resolve" } do
   require(name)
