@@ -170,10 +170,6 @@ end
 
 --- The first of a chain's requests that failed by itself.
 local function raise_first(r, job)
-  local count = job.write and r:result(job.write) or -1
-  if count >= 0 and count < #job.data then
-    error(errors.errno(job.p, "write_file", { n = 1, job.path }, r.sys.C.ENOSPC), 0) -- a part was written: what else would stop it
-  end
   local ok, err = pcall(r.check, r)
   if ok then err = errors.new(job.p, "write_file", { job.path }, "it could not be replaced") end
   err.args = { n = 1, job.path }
@@ -201,7 +197,6 @@ local function write_small(job)
     local at = r:bytes(job.data)
     written = r:call("write", { flush = true, if_ok = fd, aside = true, expect_arg = 3 }, fd, at, #job.data)
     r:call("write", { if_ok = fd, if_failed = written, aside = true }, fd, at, 1) -- says why not all of it could be written
-    job.write = written
   end
   local done = record_commit(r, p, fd, written, old, job)
   r:submit()
