@@ -24,7 +24,7 @@ static int number(const char *text) {
 static void ignore_signals(struct inherited *inherited, int from_terminal) {
   static const uint64_t ignore[4] = {SIG_IGN, 0, 0, 0};
   static const uint64_t terminal = 1 << (SIGHUP - 1) | 1 << (SIGINT - 1) | 1 << (SIGQUIT - 1) | 1 << (SIGTSTP - 1) |
-                                   1 << (SIGTTIN - 1) | 1 << (SIGTTOU - 1);
+                                   1 << (SIGTTIN - 1) | 1 << (SIGTTOU - 1) | 1 << (SIGTERM - 1);
   SYS(NR_RT_SIGACTION, SIGPIPE, ignore, NULL, 8);
   SYS(NR_RT_SIGPROCMASK, SIG_BLOCK, from_terminal ? &terminal : NULL, &inherited->sigmask, 8);
 }

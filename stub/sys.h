@@ -72,6 +72,7 @@ enum {
   SIGQUIT = 3,
   SIGKILL = 9,
   SIGPIPE = 13,
+  SIGTERM = 15,
   SIGTSTP = 20,
   SIGTTIN = 21,
   SIGTTOU = 22,

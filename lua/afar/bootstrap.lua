@@ -21,7 +21,7 @@ local bootstrap = {
 }
 
 local STDERR_KEPT = 64 * 1024
-local IGNORED = { "SIGINT", "SIGQUIT", "SIGHUP" } -- Ctrl-C must not cut the way to the far side before the cleanups have run
+local IGNORED = { "SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM" } -- Ctrl-C must not cut the way to the far side before the cleanups have run
 
 -- ---- the command ----
 

@@ -11,6 +11,8 @@ local spawn = require "afar.spawn"
 
 local stdio = {}
 
+local QUIET = 0.1 -- seconds without output after which there is none under way any more
+
 local far = {} -- machine -> { routines }
 local count = 0
 
@@ -64,9 +66,13 @@ local function drain(machine, routines)
     r:submit()
     r:wait()
   end
-  pcall(nursery.timeout, 1, function()
-    for _, routine in ipairs(routines) do sched.join(routine) end
-  end)
+  local heard
+  repeat -- as long as something comes: what still runs there may hold its own ends open
+    heard = machine.stream:received()
+    local ended = pcall(nursery.timeout, QUIET, function()
+      for _, routine in ipairs(routines) do sched.join(routine) end
+    end)
+  until ended or machine.stream:received() == heard
 end
 
 --- Brings what is still under way from one machine; nothing of it is shown after that.
