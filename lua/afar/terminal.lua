@@ -1,71 +1,79 @@
---- A terminal for programs that take a password from nothing else (ssh, doas): one is made for them, and what they ask there is answered
---- by a function.
+--- The host's own terminal: made raw, and put back in all cases.
 
-local attach = require "afar.attach"
-local pump = require "afar.pump"
+local ffi = require "ffi"
+local exit = require "afar.exit"
+local loop = require "afar.loop"
 local sched = require "afar.sched"
+local spawn = require "afar.spawn"
 
-local TIOCSPTLCK, TIOCGPTN = 0x40045431, 0x80045430
+local SIGWINCH = 28
+local TIOCGWINSZ = 0x5413
+local TCSADRAIN = 1
 
---- A new pseudoterminal of `p`: its own side, and the path of the other.
-local function open_pair(p)
-  local master = p:open("/dev/ptmx", "O_RDWR|O_NOCTTY|O_CLOEXEC")
-  local number = p:malloc(4)
-  number:write "\0\0\0\0"
-  p:syscall("ioctl", master.number, TIOCSPTLCK, number)
-  p:syscall("ioctl", master.number, TIOCGPTN, number)
-  local a, b, c, d = number:read():byte(1, 4)
-  return master, ("/dev/pts/%d"):format(a + b * 256 + c * 65536 + d * 16777216)
+ffi.cdef [[
+  struct afar_host_termios { uint8_t bytes[256]; };
+  struct afar_host_winsize { uint16_t rows, cols, x, y; };
+  int afar_tcgetattr(int fd, struct afar_host_termios *to) __asm__("tcgetattr");
+  int afar_tcsetattr(int fd, int action, const struct afar_host_termios *from) __asm__("tcsetattr");
+  void afar_cfmakeraw(struct afar_host_termios *of) __asm__("cfmakeraw");
+  int afar_ioctl(int fd, unsigned long request, void *argument) __asm__("ioctl");
+]]
+
+local terminal = {}
+
+---@class afar.HostTerminal
+local Host = {}
+Host.__index = Host
+
+--- The terminal that the host's stdin is. Raises where it is none.
+---@return afar.HostTerminal
+function terminal.open()
+  local before = ffi.new "struct afar_host_termios"
+  if ffi.C.afar_tcgetattr(0, before) ~= 0 then error("attach: the host's stdin is no terminal", 0) end
+  return setmetatable({ before = before }, Host)
 end
 
-local Terminal = {}
-Terminal.__index = Terminal
-
---- Whether what was said last wants an answer: a line without an end, which stops behind a colon or a question mark.
-local function question_of(said)
-  local last = said:match "[^\r\n]*$"
-  return last:find "[:?]%s*%]?%s*$" and last or nil
+--- Keys come as they are pressed, Ctrl-C too.
+function Host:raw()
+  local raw = ffi.new("struct afar_host_termios", self.before)
+  ffi.C.afar_cfmakeraw(raw)
+  self.hook = function() self:restore() end
+  exit.add(self.hook) -- os.exit ends no nursery
+  ffi.C.afar_tcsetattr(0, TCSADRAIN, raw)
 end
 
-local function serve(self, answer)
-  local said = ""
-  while true do
-    local data = pump.read(self.channel)
-    if data == "" then return end
-    said = said .. data
-    local question = question_of(said)
-    if question then
-      said = ""
-      local ok, word = pcall(answer, question)
-      if not ok then return self.fail(word) end
-      pump.write(self.channel, word .. "\n")
-    end
-  end
+--- As it was. May be called again.
+function Host:restore()
+  if not self.hook then return end
+  exit.remove(self.hook)
+  self.hook = nil
+  if self.resized then sched.on(self.resized, nil) end
+  ffi.C.afar_tcsetattr(0, TCSADRAIN, self.before)
 end
 
---- Makes `child`, a fork of `p`, the leader of a session with a terminal of its own.
----@param p afar.Process
----@param answer fun(question: string): string  raises to give up
----@param fail fun(why: any)                    is told why it gave up
-local function new(p, answer, fail)
-  local master, path = open_pair(p)
-  local self = setmetatable({ path = path, fail = fail }, Terminal)
-  self.slave = p:open(path, "O_RDWR|O_NOCTTY|O_CLOEXEC") -- held, so that the terminal isn't hung up before it is used
-  master.kind = "pipe" -- it is read and written as one
-  self.channel = attach.channel(p, master, "rw")
-  sched.start(serve, self, answer)
-  return self
+---@return integer rows, integer cols
+function Host:size()
+  local size = ffi.new "struct afar_host_winsize"
+  if ffi.C.afar_ioctl(0, TIOCGWINSZ, size) ~= 0 or size.rows == 0 or size.cols == 0 then return 24, 80 end
+  return size.rows, size.cols
 end
 
---- In the child: from now on /dev/tty is this terminal.
-function Terminal:enter(child)
-  child:setsid()
-  child:open(self.path, "O_RDWR"):close()
+--- Calls `f` from the loop whenever the size has changed.
+function Host:on_resize(f)
+  terminal.signal = terminal.signal or loop.signal(SIGWINCH)
+  self.resized = terminal.signal
+  sched.on(self.resized, f)
 end
 
-function Terminal:close()
-  self.channel:close()
-  if self.slave.process:is_alive() then self.slave:close() end
+--- Waits for keys; "" at the end.
+function Host:read()
+  sched.wait_fd(0, "r")
+  return spawn.read(0, 4096) or ""
 end
 
-return { new = new }
+function Host:write(data)
+  io.stdout:flush()
+  spawn.write(1, data)
+end
+
+return terminal
