@@ -45,7 +45,14 @@ for _, name in ipairs { "afar.wait", "afar.eventfd", "afar.timerfd", "afar.inoti
 end
 
 -- Trees of files.
-for _, name in ipairs { "afar.directory", "afar.walk", "afar.glob", "afar.remove", "afar.tempdir", "afar.names", "afar.times", "afar.statfs", "afar.mount" } do
+for _, name in ipairs {
+  "afar.directory", "afar.walk", "afar.glob", "afar.remove", "afar.tempdir", "afar.names", "afar.times", "afar.statfs", "afar.mount", "afar.copytree",
+} do
+  require(name)
+end
+
+-- Processes that outlive their host.
+for _, name in ipairs { "afar.persistent", "afar.kept", "afar.reconnect" } do
   require(name)
 end
 
@@ -73,6 +80,7 @@ local afar = {
   address = address.of,
   machines = machine.all,
   set_pings = machine.set_pings,
+  reconnect = require("afar.reconnect").here,
   MARKER = bootstrap.MARKER,
   SCRIPT = bootstrap.SCRIPT,
   load32 = chain.load32,

@@ -1,0 +1,148 @@
+-- A directory with all that is in it, copied between processes wherever they are.
+
+local afar = require "afar"
+local ways = require "spec.support.ways"
+
+local function message(f, ...)
+  local ok, err = pcall(f, ...)
+  assert.is_false(ok)
+  return tostring(err)
+end
+
+--- All that can be seen of a tree, a line an entry.
+local DESCRIBE = [[cd "$1" && find . -printf '%P %y %m %U %G %T@ %l %n\n' | sort]]
+
+ways.each(function(way)
+  describe("p:copy_tree", function()
+    local p, dir
+
+    before_each(function()
+      p = way.root:fork()
+      p:umask "022"
+      dir = p:mkdtemp()
+    end)
+
+    after_each(function()
+      p:remove_tree(dir, { force = true })
+      p:exit()
+    end)
+
+    local function shell(script) return afar.here:run({ "sh", "-ec", script, "sh", dir }).stdout end
+
+    local function describe_tree(name) return afar.here:run({ "sh", "-ec", DESCRIBE, "sh", dir .. "/" .. name }).stdout end
+
+    --- Nanoseconds too; the times of what is hard to set are left as they are.
+    local function make()
+      shell [[cd "$1"; umask 022; mkdir -p src/a/b src/empty src/many
+        echo hello > src/a/file; chmod 0640 src/a/file; chown 1234:2345 src/a/file; chmod 4755 src/a/file
+        : > src/a/b/nothing; ln -s ../a/file src/link; ln -s /nowhere/at/all src/dangling
+        ln src/a/file src/hard; ln src/a/file src/a/b/hard2
+        mkfifo -m 0600 src/fifo; chmod 0750 src/a/b; chmod 0111 src/empty
+        head -c 300000 /dev/urandom > src/large; truncate -s 5M src/sparse; echo x | dd of=src/sparse bs=1 seek=3000000 conv=notrunc status=none
+        for i in $(seq 150); do echo $i > src/many/$i; done
+        printf 'odd' > 'src/name with
+newline'
+        find src -exec touch -h -d '2001-02-03 04:05:06.123456789' {} +]]
+    end
+
+    local function compare()
+      assert.equal("", shell [[cd "$1"; diff -r --no-dereference src copy 2>&1 | grep -v 'is a fifo' || true]])
+      assert.equal(describe_tree "src", describe_tree "copy")
+    end
+
+    it("copies all that there is, to another process", function()
+      make()
+      local there = afar.here:fork()
+      assert.equal(164, p:copy_tree(dir .. "/src", there, dir .. "/copy"))
+      there:exit()
+      compare()
+      assert.equal("3", (shell [[stat -c %h "$1/copy/hard"]]:gsub("\n", "")))
+      assert.is_true(tonumber(shell [[stat -c %b "$1/copy/sparse"]]) * 512 < 1000000)
+    end)
+
+    it("copies from another process, and within one", function()
+      make()
+      local here = afar.here:fork()
+      here:copy_tree(dir .. "/src", p, dir .. "/copy")
+      compare()
+      here:exit()
+      p:remove_tree(dir .. "/copy", { force = true })
+      p:copy_tree(dir .. "/src", p, dir .. "/copy")
+      compare()
+    end)
+
+    it("copies extended attributes", function()
+      way:needs "extended attributes"
+      shell [[cd "$1"; mkdir src; echo x > src/file]]
+      for _, path in ipairs { "/src", "/src/file" } do
+        p:syscall("setxattr", dir .. path, "user.colour", p:ptr "blue", 4, 0)
+      end
+      p:copy_tree(dir .. "/src", p, dir .. "/copy")
+      local value = p:malloc(10)
+      for _, path in ipairs { "/copy", "/copy/file" } do
+        assert.equal(4, p:syscall("getxattr", dir .. path, "user.colour", value, 10))
+        assert.equal("blue", value:bytes(0, 4))
+      end
+      p:copy_tree(dir .. "/src", p, dir .. "/bare", { attributes = false })
+      assert.equal("ENODATA", select(2, afar.try(p.syscall, p, "getxattr", dir .. "/bare/file", "user.colour", value, 10)).name)
+    end)
+
+    it("takes no place that is taken, unless it is told to merge", function()
+      shell [[cd "$1"; mkdir -p src/sub copy/sub copy/other; echo new > src/sub/file; echo old > copy/sub/file; echo kept > copy/kept; ln -s sub src/l; : > copy/l]]
+      assert.matches("EEXIST", message(p.copy_tree, p, dir .. "/src", p, dir .. "/copy"))
+      assert.equal("old\n", p:read_file(dir .. "/copy/sub/file"))
+      p:copy_tree(dir .. "/src", p, dir .. "/copy", { merge = true })
+      assert.equal("new\n", p:read_file(dir .. "/copy/sub/file"))
+      assert.equal("kept\n", p:read_file(dir .. "/copy/kept"))
+      assert.equal("sub", p:readlink(dir .. "/copy/l"))
+      assert.same({ "kept", "l", "other", "sub" }, p:listdir(dir .. "/copy"))
+    end)
+
+    it("writes through no link at the destination", function()
+      shell [[cd "$1"; mkdir -p src/sub copy victim; echo new > src/sub/file; echo new > src/f; ln -s ../victim copy/sub; ln -s ../victim/f copy/f]]
+      assert.matches("ENOTDIR", message(p.copy_tree, p, dir .. "/src", p, dir .. "/copy", { merge = true }))
+      assert.same({}, p:listdir(dir .. "/victim"))
+    end)
+
+    it("gives to itself what it may not give to others", function()
+      shell [[cd "$1"; mkdir -p src; echo x > src/suid; chmod 6755 src/suid; chmod 0777 "$1"; chmod 0755 src]]
+      local other = way.root:fork()
+      other:setresgid(65534, 65534, 65534)
+      other:setresuid(65534, 65534, 65534)
+      p:copy_tree(dir .. "/src", other, dir .. "/copy")
+      other:exit()
+      local stat = p:stat(dir .. "/copy/suid")
+      assert.same({ 65534, "0755" }, { stat.st_uid, stat.permissions })
+    end)
+
+    it("says when the disk is full", function()
+      way:needs "mounts"
+      shell [[cd "$1"; mkdir -p src small; head -c 50000 /dev/zero | tr '\0' x > src/a; cp src/a src/b; cp src/a src/c]]
+      local child = way.root:clone "CLONE_NEWNS"
+      child:mount(nil, "/", nil, "MS_REC|MS_PRIVATE")
+      child:mount("tmpfs", dir .. "/small", "tmpfs", nil, "size=100k")
+      assert.matches('small/copy/.".*ENOSPC', message(p.copy_tree, p, dir .. "/src", child, dir .. "/small/copy"))
+      child:exit()
+    end)
+
+    it("refuses to copy a directory into itself", function()
+      shell [[mkdir -p "$1/src/a"]]
+      assert.matches("the copy would lie within", message(p.copy_tree, p, dir .. "/src", p, dir .. "/src/a/copy"))
+    end)
+
+    it("refuses bad input", function()
+      assert.has_error(function() p:copy_tree(dir, "there") end, "copy_tree: the second argument is a process")
+      assert.has_error(function() p:copy_tree(dir, p, dir, { mergee = true }) end, 'copy_tree: there is no option "mergee"')
+      assert.matches("ENOENT", message(p.copy_tree, p, dir .. "/none", p, dir .. "/copy"))
+      shell [[: > "$1/file"]]
+      assert.matches("ENOTDIR", message(p.copy_tree, p, dir .. "/file", p, dir .. "/copy"))
+    end)
+
+    it("tells how far it is", function()
+      shell [[cd "$1"; mkdir -p src/sub; for i in $(seq 100); do : > src/sub/$i; done]]
+      local counts = {}
+      assert.equal(101, p:copy_tree(dir .. "/src", p, dir .. "/copy", { progress = function(count) counts[#counts + 1] = count end }))
+      assert.same({ 64, 100, 101 }, counts)
+    end)
+  end)
+end)
