@@ -212,7 +212,8 @@ function Terminal:expect(pattern, timeout)
   local ok, index, found = pcall(nursery.timeout, timeout or DEFAULT_TIMEOUT, wait_for, self, patterns)
   if not ok then
     if type(index) == "table" and rawget(index, "timeout") then
-      index = failure(self, patterns, ("nothing fitted within %g s"):format(timeout or DEFAULT_TIMEOUT), { name = "timeout", seen = self.seen })
+      local why = ("nothing fitted within %g s"):format(timeout or DEFAULT_TIMEOUT)
+      index = failure(self, patterns, why, { name = "timeout", seen = self.seen })
     end
     error(index, 0)
   end

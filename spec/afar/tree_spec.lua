@@ -119,7 +119,7 @@ ways.each(function(way)
       walk()
       walk:close()
       assert.is_nil(walk())
-      for _ in p:walk(dir) do break end
+      p:walk(dir)()
     end)
 
     it("is not led astray by a directory that is replaced by a link meanwhile", function()
