@@ -19,5 +19,6 @@ int luaopen_afar_heap(lua_State *L);
 int luaopen_afar_spawn(lua_State *L);
 int luaopen_afar_hello(lua_State *L);
 int luaopen_afar_arena(lua_State *L);
+int luaopen_afar_greeting(lua_State *L);
 
 #endif

@@ -865,6 +865,9 @@ static int l_resume(lua_State *L) {
   if (!task->session.on)
     begin_session(task, (uint32_t)luaL_checknumber(L, 4));
   drop_channel(task);
+  if (task->linked)
+    link_close(&task->link);
+  task->linked = 0;
   int error = session_resume(&task->session, requests);
   lua_pushboolean(L, error == 0);
   if (error)

@@ -107,6 +107,7 @@ int64_t persist_begin(struct server *server, const uint64_t args[6]) {
   for (int i = SPARE; i < FDS; i++)
     persist->fds[i] = -1;
   persist->lease = (int64_t)args[1] * 1000;
+  persist->anchor.kept = args[4];
   persist->owner.session[0] = args[2];
   persist->owner.session[1] = args[3];
   handle_interrupts();

@@ -22,8 +22,9 @@ enum afar_op {
                           is the fd's new number */
   AFAR_OP_PING = 7,    /* root only; args: seconds; exit if the host was silent for so long. 0: never */
   AFAR_OP_RING = 8,    /* not a root's; args: address of a struct afar_ring, the carrier from this one's reply on */
-  AFAR_OP_PERSIST = 9, /* not a root's; args: listening socket, lease in seconds (0: none), the session's two words; its
-                          carrier ends after this one's reply, and then comes over connections to that socket */
+  AFAR_OP_PERSIST = 9, /* not a root's; args: listening socket, lease in seconds (0: none), the session's two words,
+                          address of the kept table; its carrier ends after this one's reply, and then comes over
+                          connections to that socket */
   AFAR_OP_ACK = 10,    /* args: bytes of replies received in this session; belongs to no chain and has no reply */
   AFAR_OP_COUNT
 };

@@ -28,9 +28,10 @@ end
 --- Records how a process hands an fd to its root: `control` is the address of its control message.
 function attach.record_send(r, p, control)
   local message = r:scratch(hello.MESSAGE_SIZE)
-  local id = p.task:expect_fd()
+  local way = rawget(p, "handoff") or p -- of a persistent process: a socket for that alone
+  local id = way.task:expect_fd()
   r:store(message, hello.message(message, control, id or 0))
-  return { id = id, ref = r:call("sendmsg", { flush = true }, p.carrier, message, p.machine.sys.C.MSG_NOSIGNAL) }
+  return { id = id, task = way.task, ref = r:call("sendmsg", { flush = true }, way.carrier, message, p.machine.sys.C.MSG_NOSIGNAL) }
 end
 
 --- The number that the fd has in the root, once the chain was answered: it comes before the answers. nil: it wasn't sent, or the
@@ -39,7 +40,7 @@ end
 function attach.received(r, p, send)
   if not send.id then return nil end
   if not r.fate and r:result(send.ref) < 0 then
-    p.task:forget_fd(send.id)
+    send.task:forget_fd(send.id)
     return nil
   end
   local number = sched.wait(send.id)

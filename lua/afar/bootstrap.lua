@@ -252,6 +252,7 @@ end)
 
 --- root:disconnect(): ends the connection; all that runs below this root ends with it.
 process.define("disconnect", function(self)
+  if rawget(self, "session") then return require("afar.session").leave(self) end
   local made = self.machine
   if not self.is_root then error(errors.new(self, "disconnect", {}, "only a root can be disconnected"), 0) end
   if made.local_ then error(errors.new(self, "disconnect", {}, "this machine's root ends with the program"), 0) end

@@ -9,7 +9,7 @@ local tasks = require "afar.task"
 
 local chain = {}
 
-local OP = { CALL = 0, WRITE = 1, READ = 2, HOLD = 3, CANCEL = 4, VALUE = 5, ATTACH = 6, PING = 7 }
+local OP = { CALL = 0, WRITE = 1, READ = 2, HOLD = 3, CANCEL = 4, VALUE = 5, ATTACH = 6, PING = 7, PERSIST = 9 }
 local FLAG = { QUIET = 2, FLUSH = 4, EXPECT = 8, EXPECT_ARG = 16 }
 local RESULT, LOAD32, LOAD64 = 1, 2, 3
 local BACK_MAX = 255
@@ -183,6 +183,14 @@ end
 
 function Recorder:ping(seconds) return add(self, OP.PING, 0, "ping", none, seconds) end
 
+--- The last of a chain, and of all that goes over its process's carrier (protocol.md, PERSIST).
+---@param session ffi.cdata*  uint64_t[2]
+---@param kept number         address of the kept table
+function Recorder:persist(listener, lease, session, kept)
+  self.is_last = true
+  return add(self, OP.PERSIST, 0, "persist", none, listener, lease, session[0], session[1], kept)
+end
+
 --- Writes bytes into memory before anything of the chain is performed.
 function Recorder:store(address, bytes)
   local arena = self.process.space:in_place(address, #bytes)
@@ -306,7 +314,7 @@ function Recorder:submit()
   local sent
   if task and self.count > 0 then
     if self.stores then task:submit(self.stores, true) end
-    sent = task:submit(self.requests, true)
+    sent = task[self.is_last and "submit_last" or "submit"](task, self.requests, true)
   end
   if not sent then
     give_room(self)

@@ -84,7 +84,7 @@ end
 local function guard(parent, state)
   local sentinel = newproxy(true)
   getmetatable(sentinel).__gc = function()
-    if state.reaped or not parent:is_alive() then return end
+    if state.reaped or state.kept or not parent:is_alive() then return end
     local function record(r)
       r:call("waitid", nil, P_PIDFD, state.pidfd, 0, WEXITED, 0)
       r:call("close", nil, state.pidfd)
@@ -112,6 +112,18 @@ function children.new(parent, inert, pid, pidfd)
   if not rawget(parent, "kids") then rawset(parent, "kids", setmetatable({}, { __mode = "v" })) end
   rawget(parent, "kids")[pid] = self
   release_at_end(state, inert.task)
+  return self
+end
+
+--- A child that `parent` had before this host came: what of it is left besides the pidfd is not known.
+---@return afar.Child
+function children.adopt(parent, pid, pidfd, argv)
+  parent.table.internal[pidfd] = true
+  local state = { pidfd = pidfd, space = parent.space }
+  local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state, argv = argv }, Child)
+  self.guard = guard(parent, state)
+  if not rawget(parent, "kids") then rawset(parent, "kids", setmetatable({}, { __mode = "v" })) end
+  rawget(parent, "kids")[pid] = self
   return self
 end
 
@@ -208,6 +220,7 @@ process.define("wait", function(self) return of(self, "wait"):wait() end)
 --- p:exit(code): ends the process; returns its status once it is gone. A root ends with its connection.
 ---@param code? integer 0..255
 process.define("exit", function(self, code)
+  if rawget(self, "session") then return require("afar.persistent").exit(self, code) end
   local child = of(self, "exit")
   local r = chain.record(self)
   r.args = { n = 1, code or 0 }

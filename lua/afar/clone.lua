@@ -77,7 +77,9 @@ local function first_chain(child, parent, block, shares_table)
     if parent.is_root then
       if not holds_high(parent.table) then closed = close_internal(r, block) end
     else
-      r:call("close", { always = true, may_fail = true }, parent.carrier)
+      for _, number in ipairs(rawget(parent, "own_fds") or { parent.carrier }) do
+        r:call("close", { always = true, may_fail = true }, number)
+      end
     end
     r:call("close", { always = true, may_fail = true }, chain.load32(block + hello.FD))
   end

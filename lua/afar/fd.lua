@@ -39,7 +39,7 @@ local function guard(self)
   local table_, number, machine, state = self.table, self.number, self.process.machine, self.state
   local sentinel = newproxy(true)
   getmetatable(sentinel).__gc = function()
-    if not state.closed then close_later(table_, number, machine) end
+    if not (state.closed or state.kept) then close_later(table_, number, machine) end
   end
   return sentinel
 end

@@ -18,8 +18,12 @@ local CHUNK = 4 * 1024 * 1024 -- mapped when more is needed
 function space.new(machine, address, size)
   local self = setmetatable({ machine = machine, heap = heaps.new(), name = machine.name }, Space)
   self.heap:add(address, size)
+  self.regions = { { address, size } }
   return self
 end
+
+--- One of which nothing is known yet.
+function space.unknown(machine) return setmetatable({ machine = machine, heap = heaps.new(), name = machine.name, regions = {} }, Space) end
 
 --- The space of processes that share an arena with the host: what it holds is read and written in place.
 ---@param arena userdata  bindings/arena.c
@@ -47,7 +51,9 @@ function Space:alloc(process, size)
   local length = math.max(CHUNK, size + 4096 - size % 4096)
   local C = process.machine.sys.C
   local flags = C.MAP_PRIVATE + C.MAP_ANONYMOUS + C.MAP_NORESERVE
-  self.heap:add(process:syscall("mmap", 0, length, C.PROT_READ + C.PROT_WRITE, flags, -1, 0), length)
+  address = process:syscall("mmap", 0, length, C.PROT_READ + C.PROT_WRITE, flags, -1, 0)
+  self.heap:add(address, length)
+  self.regions[#self.regions + 1] = { address, length }
   return assert(self.heap:alloc(size))
 end
 

@@ -43,7 +43,7 @@ end
 local PR_SET_PDEATHSIG, SIGKILL = 1, 9
 
 local function rearm(r, changed)
-  if r.process.child == nil then return end
+  if r.process.child == nil or rawget(r.process, "session") then return end
   r:call("prctl", { if_ok = changed, aside = true, may_fail = true }, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
 end
 

@@ -1,0 +1,89 @@
+--- The kept table's block in the memory of a persistent process: written elsewhere first, then committed by one atomic store of its
+--- address, so that whoever comes later finds the table before or after a change, never anything between.
+
+local bit = require "bit"
+local ffi = require "ffi"
+local chain = require "afar.chain"
+local errors = require "afar.error"
+local greeting = require "afar.greeting"
+local plain = require "afar.plain"
+
+local anchor = {}
+
+local HEADER = "afar-kept:%016x%016x%s" -- length, generation, checksum
+local HEADER_SIZE = 10 + 16 + 16 + 16
+local SIZE_MOST = 64 * 1024 * 1024
+
+--- FNV-1a, 64 bits.
+local function checksum(text)
+  local hash, prime = ffi.new("uint64_t", 0xcbf29ce484222325ULL), 0x100000001b3ULL
+  for i = 1, #text do
+    hash = bit.bxor(hash, ffi.cast("uint64_t", text:byte(i))) * prime
+  end
+  return bit.tohex(hash, 16)
+end
+
+--- The bytes of a block.
+---@param content table      plain data
+---@param generation integer
+---@return string
+function anchor.block(content, generation)
+  local text = plain.encode(content)
+  if #text > SIZE_MOST then error(("kept: %d bytes are more than %d"):format(#text, SIZE_MOST), 0) end
+  return HEADER:format(#text, generation, checksum(text)) .. text
+end
+
+--- Commits a block in place of the one before, in one round trip. Returns where it is.
+---@param p afar.Process
+---@param at number     address of the anchor
+---@param block string
+---@return table memory { address =, size = }
+function anchor.commit(p, at, block)
+  local memory = { address = p.space:alloc(p, #block), size = #block }
+  local r = chain.record(p)
+  r.args = { n = 0 }
+  r:write(memory.address, block)
+  r:write(at, greeting.word(memory.address))
+  local ok, err = pcall(r.run, r)
+  if ok then return memory end
+  if errors.is(err) and err.errno then p.space:free(memory.address, memory.size) end
+  error(err, 0)
+end
+
+local function read(p, address, length)
+  local parts, step = {}, p.machine.read_max
+  local r = chain.record(p)
+  for from = 0, length - 1, step do
+    parts[#parts + 1] = r:fetch(address + from, math.min(step, length - from))
+    if r.count == 200 or from + step >= length then
+      r:run()
+      for i, part in ipairs(parts) do
+        if type(part) ~= "string" then parts[i] = r:data(part) end
+      end
+      r = chain.record(p)
+    end
+  end
+  return table.concat(parts)
+end
+
+local function damaged(p, why) error(errors.new(p, "reconnect", {}, "its kept table is damaged: " .. why, { name = "kept" }), 0) end
+
+--- What was committed last; nil: nothing was. Needs none of the process's memory.
+---@return table? content
+---@return integer generation
+---@return table? memory { address =, size = }
+function anchor.read(p, at)
+  local address = greeting.number(read(p, at, 8))
+  if address == 0 then return nil, 0 end
+  local header = read(p, address, HEADER_SIZE)
+  local length, generation, sum = header:match("^afar%-kept:(" .. ("%x"):rep(16) .. ")(" .. ("%x"):rep(16) .. ")(" .. ("%x"):rep(16) .. ")$")
+  length = tonumber(length or "", 16)
+  if not length or length > SIZE_MOST then damaged(p, "no header") end
+  local text = read(p, address + HEADER_SIZE, length)
+  if checksum(text) ~= sum then damaged(p, "another checksum") end
+  local ok, content = pcall(plain.decode, text)
+  if not ok or type(content) ~= "table" then damaged(p, "not understood") end
+  return content, tonumber(generation, 16), { address = address, size = HEADER_SIZE + length }
+end
+
+return anchor
