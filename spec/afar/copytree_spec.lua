@@ -88,7 +88,8 @@ newline'
     end)
 
     it("takes no place that is taken, unless it is told to merge", function()
-      shell [[cd "$1"; mkdir -p src/sub copy/sub copy/other; echo new > src/sub/file; echo old > copy/sub/file; echo kept > copy/kept; ln -s sub src/l; : > copy/l]]
+      shell [[cd "$1"; mkdir -p src/sub copy/sub copy/other; echo new > src/sub/file; echo old > copy/sub/file
+        echo kept > copy/kept; ln -s sub src/l; : > copy/l]]
       assert.matches("EEXIST", message(p.copy_tree, p, dir .. "/src", p, dir .. "/copy"))
       assert.equal("old\n", p:read_file(dir .. "/copy/sub/file"))
       p:copy_tree(dir .. "/src", p, dir .. "/copy", { merge = true })
