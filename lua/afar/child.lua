@@ -11,7 +11,7 @@ local watch = require "afar.watch"
 
 local POLLIN = 1
 local P_PID, P_PIDFD, WEXITED = 1, 3, 4
-local CLD_EXITED, CLD_DUMPED = 1, 3
+local CLD_EXITED, CLD_DUMPED, CLD_STOPPED, CLD_CONTINUED = 1, 3, 5, 6
 
 -- ---- how a process ended ----
 
@@ -24,6 +24,8 @@ local Status = { __name = "status" }
 Status.__index = Status
 
 function Status:__tostring()
+  if self.stopped then return ("stopped by %s"):format(self.stopped) end
+  if self.continued then return "continued" end
   if self.code then return ("exit code %d"):format(self.code) end
   return ("killed by %s%s"):format(self.signal, self.core and " (core dumped)" or "")
 end
@@ -39,6 +41,8 @@ local function status_of(machine, siginfo)
   local info = ffi.new(machine.sys.ctype.siginfo)
   ffi.copy(info, siginfo, math.min(#siginfo, ffi.sizeof(info)))
   local code, value = info.si_code, info.si_status
+  if code == CLD_STOPPED then return setmetatable({ stopped = signal_name(machine.sys, value), ok = false }, Status) end
+  if code == CLD_CONTINUED then return setmetatable({ continued = true, ok = false }, Status) end
   if code == CLD_EXITED then return setmetatable({ code = value, ok = value == 0 }, Status) end
   return setmetatable({ signal = signal_name(machine.sys, value), core = code == CLD_DUMPED, ok = false }, Status)
 end
@@ -53,7 +57,7 @@ end
 local Child = { __name = "child" }
 Child.__index = Child
 
-local children = { Child = Child, Status = Status }
+local children = { Child = Child, Status = Status, status_of = status_of }
 
 function Child:__tostring()
   local what = self.argv and (" (%s)"):format(table.concat(self.argv, " "):sub(1, 60)) or ""
@@ -163,9 +167,12 @@ local function wake_others(self)
   self.others = nil
 end
 
---- Waits until it has ended; see waitid(2). May be called again, and by several at once.
+--- Waits until it has ended; see waitid(2). May be called again, and by several at once. With stopped = true also until it is stopped, with
+--- continued = true until it is continued: the status then has .stopped = the signal's name, or .continued = true.
+---@param what? { stopped?: boolean, continued?: boolean }
 ---@return afar.Status
-function Child:wait()
+function Child:wait(what)
+  if what then return children.wait_change(self, what) end
   while not self.status do
     sched.check()
     if self.waited then
@@ -215,7 +222,7 @@ local function of(self, call)
   return child
 end
 
-process.define("wait", function(self) return of(self, "wait"):wait() end)
+process.define("wait", function(self, what) return of(self, "wait"):wait(what) end)
 
 --- p:exit(code): ends the process; returns its status once it is gone. A root ends with its connection.
 ---@param code? integer 0..255

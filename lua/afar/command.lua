@@ -11,7 +11,7 @@ local DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 local OPTIONS = {
   env = true, clean_env = true, stdin = true, stdout = true, stderr = true, cwd = true, argv0 = true, check = true, timeout = true,
-  ignore = true, keep = true, umask = true, listen_fds = true,
+  ignore = true, keep = true, umask = true, listen_fds = true, fd = true, at = true,
 }
 
 --- Checks what the script gave, so that a mistake is told before anything was done.

@@ -47,7 +47,8 @@ end
 
 local function record_signals(r, p, spec)
   local C = p.machine.sys.C
-  r:call("rt_sigprocmask", nil, SIG_SETMASK, r:bytes(p.machine.hello.sigmask), 0, 8)
+  local mask = r:scratch(8)
+  r:call("rt_sigprocmask", nil, SIG_SETMASK, r:bytes(p.machine.hello.sigmask), mask, 8)
   local default = r:bytes(("\0"):rep(32))
   r:call("rt_sigaction", nil, SIGPIPE, default, 0, 8)
   local ignore
@@ -55,26 +56,50 @@ local function record_signals(r, p, spec)
     ignore = ignore or r:bytes("\1" .. ("\0"):rep(31))
     r:call("rt_sigaction", nil, C[name] or error("no signal " .. name, 0), ignore, 0, 8)
   end
+  return mask
 end
 
 --- When no program could be executed: as the stub needs it again.
-local function record_restore(r, last, setup)
+local function record_restore(r, last, setup, mask)
   local failed = { if_ok = setup, if_failed = last, may_fail = true }
   local ignore = r:bytes("\1" .. ("\0"):rep(31))
   r:call("rt_sigaction", failed, SIGPIPE, ignore, 0, 8)
+  r:call("rt_sigprocmask", failed, SIG_SETMASK, mask, 0, 8)
+  local hard = r.machine.hello.nofile:sub(9, 16)
+  r:call("prlimit64", failed, 0, RLIMIT_NOFILE, r:bytes(hard .. hard), 0)
 end
 
-local function record_places(r, p, spec, setup)
+--- By fd: itself, or what is at a path from it; where execveat can't be called, by its name below /proc.
+local function record_by_fd(r, p, spec, try)
+  local fd = fds.near(spec.fd or spec.at, p, "exec")
+  if spec.at then return { try("execveat", nil, fd, r:string(spec[1])) } end
+  local first = try("execveat", nil, fd, r:string "", r.sys.C.AT_EMPTY_PATH)
+  local path = ("/proc/self/fd/%s"):format(type(fd) == "number" and fd or "")
+  return { first, type(fd) == "number" and try("execve", first, r:string(path)) or nil }
+end
+
+local function record_places(r, p, spec, setup, mask)
   local argv = {}
   for i, argument in ipairs(spec) do argv[i] = argument end
   argv[1] = spec.argv0 or argv[1]
   local argv_at, envp_at = command.store_array(r, argv), command.store_environ(r, p, spec)
-  local tried, last = {}, nil
-  for _, path in ipairs(command.candidates(p, spec)) do
-    last = r:call("execve", { flush = true, if_ok = setup, if_failed = last, may_fail = true, aside = true }, r:string(path), argv_at, envp_at)
-    tried[#tried + 1] = last
+  local function try(call, failed, ...)
+    local o = { flush = true, if_ok = setup, if_failed = failed, may_fail = true, aside = true }
+    if call == "execve" then return r:call(call, o, (...), argv_at, envp_at) end
+    local dirfd, path, flags = ...
+    return r:call(call, o, dirfd, path, argv_at, envp_at, flags or 0)
   end
-  record_restore(r, last, setup)
+  local tried, last = {}, nil
+  if spec.fd or spec.at then
+    tried = record_by_fd(r, p, spec, try)
+    last = tried[#tried]
+  else
+    for _, path in ipairs(command.candidates(p, spec)) do
+      last = try("execve", last, r:string(path))
+      tried[#tried + 1] = last
+    end
+  end
+  record_restore(r, last, setup, mask)
   return tried
 end
 
@@ -88,9 +113,9 @@ function exec.begin(p, spec)
   if spec.cwd then r:call("chdir", nil, r:string(spec.cwd)) end
   if spec.umask then r:call("umask", nil, p.machine.sys:const(spec.umask, "S_", "umask")) end
   r:call("prlimit64", { may_fail = true }, 0, RLIMIT_NOFILE, r:bytes(p.machine.hello.nofile), 0)
-  record_signals(r, p, spec)
+  local mask = record_signals(r, p, spec)
   local setup = r:value(0)
-  r.tried = record_places(r, p, spec, setup)
+  r.tried = record_places(r, p, spec, setup, mask)
   r.C = C
   return r:submit()
 end
@@ -123,7 +148,9 @@ function exec.failed(p, r)
   local errno = worst(r)
   local err = errors.errno(p, "execve", { n = 1, table.concat(r.spec, " ") }, errno)
   if err.name == "ENOENT" then
-    if r.spec.cwd or r.spec[1]:find("/", 1, true) then
+    if r.spec.fd then
+      err.hint = "a script is found by its interpreter only through an fd that stays open: keep = { fd }"
+    elseif r.spec.at or r.spec.cwd or r.spec[1]:find("/", 1, true) then
       err.hint = "is the program there, and its interpreter?"
     else
       err.hint = ("no %q in PATH, which is %s"):format(r.spec[1], p.environ.PATH or "not set")
@@ -146,10 +173,14 @@ local function end_siblings(p)
 end
 
 --- p:exec{ "program", "argument", ... }: the process becomes that program; see execve(2). It is looked for in PATH unless its name has a
---- slash. Arguments may be fds: such a one is kept, and its number put as the text. Options: env = { NAME = "value", OTHER = false }, added to the process's environment (clean_env = true: instead of it);
---- stdin, stdout, stderr = an fd, "null", or (stderr) "stdout"; cwd = a directory; argv0; keep = { fds } that it inherits under their numbers;
---- listen_fds = { fds, names = { ... } }: sockets from 3 on, with LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES as of sd_listen_fds(3), up to 7;
---- ignore = { "SIGINT" ... }. All other fds are closed. Returns its child, to wait for and to kill; this object is used up.
+--- slash. Arguments may be fds: such a one is kept, and its number put as the text. Returns its child, to wait for and to kill; this object is
+--- used up. All fds but 0, 1, 2 and those named here are closed. Options:
+---   env = { NAME = "value", OTHER = false }: added to the process's environment; clean_env = true: instead of it
+---   stdin, stdout, stderr = an fd, "null", or (stderr) "stdout"; cwd = a directory; argv0; umask
+---   keep = { fds } that it inherits under their numbers; ignore = { "SIGINT" ... }
+---   listen_fds = { fds, names = { ... } }: sockets from 3 on, with LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES as of sd_listen_fds(3), up to 7
+---   fd = what is executed, an open file; at = the directory from which its path goes; see execveat(2)
+--- What fails leaves the process as it was, but for fds 0, 1, 2, cwd and umask.
 ---@param spec table
 ---@return afar.Child
 process.define("exec", function(self, spec)

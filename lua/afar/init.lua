@@ -11,6 +11,7 @@ local nursery = require "afar.nursery"
 local pointer = require "afar.pointer"
 local process = require "afar.process"
 local sched = require "afar.sched"
+local shell = require "afar.shell"
 local version = require "afar.version"
 
 -- What a process can do, module by module.
@@ -27,7 +28,7 @@ for _, name in ipairs { "afar.content", "afar.copy", "afar.bootstrap", "afar.ssh
 end
 
 -- What a process is to the kernel: signals, namespaces, attributes; and its children as others see them.
-for _, name in ipairs { "afar.signal", "afar.attributes", "afar.namespace" } do
+for _, name in ipairs { "afar.signal", "afar.attributes", "afar.namespace", "afar.waiting", "afar.tree", "afar.own_fds" } do
   require(name)
 end
 
@@ -62,6 +63,8 @@ require "afar.pty"
 require "afar.ways" -- other users, containers, namespaces
 require "afar.stub" -- programs that this script answers for
 
+local waiting = require "afar.waiting"
+
 process.define("malloc", pointer.malloc)
 process.define("ptr", pointer.ptr)
 process.install_chains(fds.recorded)
@@ -75,6 +78,8 @@ local afar = {
   try = nursery.try,
   is_cancelled = nursery.is_cancelled,
   sleep = sched.sleep,
+  wait_any = waiting.wait_any,
+  command = shell.command,
   map = require("afar.map").map,
   is_error = errors.is,
   address = address.of,

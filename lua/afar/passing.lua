@@ -8,7 +8,7 @@ local passing = {}
 
 local FIRST = 3 -- SD_LISTEN_FDS_START
 local CARRIER_LEAST = 10 -- protocol.h, AFAR_FD_CHILD: a child's carrier is there or above
-local STREAMS = { stdin = true, stdout = true, stderr = true }
+local STREAMS = { stdin = true, stdout = true, stderr = true, fd = true, at = true }
 
 local function is_fd(value) return getmetatable(value) == fds.Fd end
 passing.is_fd = is_fd
