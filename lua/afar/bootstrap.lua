@@ -199,6 +199,7 @@ local function begin(p, call, spec, opts)
     self.terminal = terminal.new(p, opts.terminal, function(why) give_up(self, why) end)
   end
   self.child, self.stream, self.stderr = launch(p, filled, marker, self.terminal)
+  self.child.argv = spec -- without the stubs in it
   self.listener = listen(self)
   if tell then self.stream:raw(script.interactive { marker = marker }) end
   return self

@@ -67,9 +67,9 @@ local function watch(self)
       return self.stream:close "no answer to pings"
     end
     self.stream:ping()
-    sched.after(machine.ping_seconds, tick)
+    self.timer = sched.after(machine.ping_seconds, tick)
   end
-  sched.after(machine.ping_seconds, tick)
+  self.timer = sched.after(machine.ping_seconds, tick)
   local r = chain.record(self.root)
   r:ping(math.ceil(machine.ping_seconds * (machine.pings_missed + 1)))
   r.process.task:submit(r.requests, true)
@@ -121,6 +121,7 @@ function machine.set_pings(seconds, missed) machine.ping_seconds, machine.pings_
 --- Ends the connection: all that runs there below the root ends too.
 function Machine:close()
   self.stream:close()
+  if self.timer then self.timer.f = nil end -- or it would hold the machine until it comes up
   if self.finish then self.finish() end
 end
 
