@@ -72,7 +72,10 @@ end
 --- The error of a call whose carrier ended.
 ---@param fate "unsent"|"eof"|"lost"
 function error_object.lost(process, call, args, fate)
-  return setmetatable({ name = fate, sent = fate ~= "unsent", call = call, args = args, process = process }, Error)
+  local session = process and rawget(process, "session")
+  local message = session and session.taken_by and ("%s has taken the process over; it %s"):format(
+    session.taken_by, fate == "unsent" and "was surely not performed" or "may have been performed")
+  return setmetatable({ message = message or nil, name = fate, sent = fate ~= "unsent", call = call, args = args, process = process }, Error)
 end
 
 --- Any other error about a process: `message` says what is wrong.

@@ -20,7 +20,7 @@ local function ceil(address) return floor(address + PAGE - 1) end
 
 --- pids, as `q` sees them, of all whose program is the same as that of `pid`.
 local function same_program(q, pid)
-  local pids, r, refs = {}, nil, {}
+  local pids = {}
   for _, name in ipairs(q:listdir "/proc") do
     local other = tonumber(type(name) == "table" and name.name or name)
     if other and other ~= pid then pids[#pids + 1] = other end
@@ -28,7 +28,7 @@ local function same_program(q, pid)
   pids[#pids + 1] = pid
   local exes, from = {}, 1
   while from <= #pids do
-    r, refs = chain.record(q), {}
+    local r, refs = chain.record(q), {}
     for i = from, math.min(from + 49, #pids) do
       local at = r:scratch(64)
       local ref = r:call("readlinkat", { always = true, may_fail = true }, r.sys.C.AT_FDCWD, r:string(("/proc/%d/exe"):format(pids[i])), at, 64)
