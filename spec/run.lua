@@ -48,11 +48,13 @@ local function make_busted()
   return busted
 end
 
---- This machine's root stays from its first use on, and so do the sockets that it keeps ready for new processes: they are no leak of
---- the spec that happens to be the first.
+--- This machine's root stays from its first use on, and so do the sockets that it keeps ready for new processes, and the sibling that makes
+--- its blocking calls: they are no leak of the spec that happens to be the first.
 local function wake_root()
   local ok, afar = pcall(require, "afar")
-  if ok then afar.here:run { "true" } end
+  if not ok then return end
+  afar.here:run { "true" }
+  afar.here:nanosleep(afar.here:ptr(("\0"):rep(16)), 0)
 end
 
 local function run(patterns)
