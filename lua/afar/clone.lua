@@ -394,7 +394,7 @@ process.define("clone", function(self, flags, options)
     if errors.is(child, "EINVAL") and not self.machine.can_share and number == 0 then return plain_clone(self, flags) end
     error(errors.is(child) and cloneflags.explain(self, child, number) or child, 0)
   end
-  child.child.is_init = has(number, self.machine.sys.C.CLONE_NEWPID) or nil
+  child.child.is_init = child.pid == 1 or nil
   child.child.cgroup = options.cgroup
   local shaped, err = pcall(shape, self, child, options, number, time)
   if shaped then return child end

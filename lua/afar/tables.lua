@@ -50,6 +50,17 @@ local function internal_of_others(old, own)
   return numbers
 end
 
+--- Its children that stay in the old table: their carriers' copies in the new one are closed, and no longer at their ends.
+local function let_children_stay(p, old)
+  for other in pairs(old.processes) do
+    local carrier_end = other.parent == p and rawget(other, "carrier_end")
+    if carrier_end then
+      rawset(other, "carrier_end", nil)
+      carrier_end:now()
+    end
+  end
+end
+
 --- The process's own numbers leave the old table.
 local function leave_old(p, old, own)
   for number in pairs(own) do old.internal[number] = nil end
@@ -74,6 +85,7 @@ function tables.leave(p, brief)
   if not tables.is_shared(p) then return end
   local old, own = p.table, own_numbers(p)
   p:syscall("unshare", p.machine.sys.C.CLONE_FILES)
+  let_children_stay(p, old)
   process.gone(p)
   p.table = fdtable.copy(old, "a copy of " .. tostring(old))
   p.table.processes[p] = true
