@@ -1,0 +1,123 @@
+--- The one stream to a machine: channels that don't hold each other up, pings, and its end.
+
+local afar = require "afar"
+local attach = require "afar.attach"
+local machine = require "afar.machine"
+local probe = require "spec.support.probe"
+local pump = require "afar.pump"
+
+local MEGABYTE = 1024 * 1024
+local AMOUNT = tonumber(os.getenv "SPEC_MEGABYTES" or 1024) * MEGABYTE
+
+local function far(name) return afar.here:bootstrap { "sh", "-c", afar.SCRIPT, name = name or "far" } end
+
+local function host_pid() return tonumber(io.open("/proc/self/stat"):read "*n") end
+
+describe("a stream", function()
+  local root
+  before_each(function() root = far() end)
+  after_each(function()
+    if root:is_alive() then root:disconnect() end
+  end)
+
+  --- A program whose output, much of it, comes through a channel.
+  local function zeros(count)
+    local from, to = root:pipe2()
+    local p = root:fork()
+    local child = p:exec { "head", "-c", count, "/dev/zero", stdout = p:inherit(to) }
+    to:close()
+    return attach.channel(root, from, "r"), child
+  end
+
+  it("carries one channel though the reader of another has stopped, and neither side grows", function()
+    local stuck, stuck_child = zeros(AMOUNT)
+    local flowing, child = zeros(AMOUNT)
+    afar.sleep(0.2)
+    collectgarbage()
+    local before_here, before_there = probe.rss(host_pid()), probe.rss(root.pid)
+    local total = 0
+    while true do
+      local data = pump.read(flowing)
+      if data == "" then break end
+      total = total + #data
+    end
+    collectgarbage()
+    assert.equal(AMOUNT, total)
+    assert.is_true(probe.rss(host_pid()) - before_here < 8 * MEGABYTE)
+    assert.is_true(probe.rss(root.pid) - before_there < 8 * MEGABYTE)
+    child:check()
+    assert.equal(root.pid, root:getpid())
+    flowing:close()
+    stuck:close()
+    assert.equal("SIGPIPE", stuck_child:wait().signal)
+  end)
+
+  it("gives all that was written before an end", function()
+    local channel = zeros(3 * MEGABYTE)
+    assert.equal(3 * MEGABYTE, #pump.read_all(channel))
+  end)
+
+  it("ends for all that use it when its command dies", function()
+    local p = root:fork()
+    local from = p:pipe2()
+    local errs = {}
+    afar.nursery(function(n)
+      n:spawn(function() errs[1] = select(2, pcall(from.read, from)) end)
+      n:spawn(function() errs[2] = select(2, pcall(root.nanosleep, root, root:ptr("\9" .. ("\0"):rep(15)), 0)) end)
+      afar.sleep(0.1)
+      root.machine.via:kill "SIGKILL"
+    end)
+    for i = 1, 2 do
+      assert.is_true(errs[i].sent, tostring(errs[i]))
+      assert.matches("the connection broke meanwhile; it may have been performed", tostring(errs[i]))
+    end
+    local ok, err = pcall(root.getpid, root)
+    assert.is_false(ok)
+    assert.is_false(err.sent)
+    assert.matches("had ended before; it was surely not performed", tostring(err))
+    assert.is_true(probe.soon(function() return not probe.runs(root.pid) and not probe.runs(p.pid) end))
+    root.machine:close()
+  end)
+end)
+
+describe("pings", function()
+  local seconds, missed = machine.ping_seconds, machine.pings_missed
+  before_each(function() afar.set_pings(0.1, 2) end)
+  after_each(function() afar.set_pings(seconds, missed) end)
+
+  it("find out that the far side has stopped: all that waits for it fails", function()
+    local root = far "frozen"
+    afar.sleep(0.5)
+    assert.is_true(root:is_alive()) -- an idle one is not taken for dead
+    afar.here:kill(root.pid, "SIGSTOP")
+    local ok, err = pcall(afar.timeout, 5, root.getpid, root)
+    assert.is_false(ok)
+    assert.is_true(err.sent)
+    assert.matches("^getpid%(%) in process %d+ on frozen: ", tostring(err))
+    assert.is_false(root:is_alive())
+    afar.here:kill(root.pid, "SIGKILL")
+    root.machine:close()
+  end)
+
+  it("let the far side end when the host has stopped", function()
+    local script = [[
+      local afar = require "afar"
+      afar.set_pings(0.5, 1)
+      local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT, name = "left" }
+      print(root:getpid()) io.stdout:flush()
+      afar.sleep(100)
+    ]]
+    local p = afar.here:fork()
+    local from, to = afar.here:pipe2()
+    p:exit(0)
+    p = afar.here:fork()
+    local child = p:exec { "build/afar", "-e", script, stdout = p:inherit(to) }
+    to:close()
+    local pid = tonumber(from:read())
+    child:kill "SIGSTOP"
+    assert.is_true(probe.soon(function() return not probe.runs(pid) end, 10))
+    child:kill "SIGKILL"
+    child:wait()
+    from:close()
+  end)
+end)
