@@ -82,15 +82,19 @@ local function join_files(p, pid, number)
   end
 end
 
-local function join_process(p, target, number)
-  local pid = pids.near(target, p, "setns")
+local function join_by_pidfd(p, pid, number)
   local pidfd = p:syscall("pidfd_open", pid, 0)
   local ok, err = pcall(p.syscall, p, "setns", pidfd, number)
   p:syscall("close", pidfd)
+  if not ok then error(err, 0) end
+end
+
+local function join_process(p, target, number)
+  local pid = pids.near(target, p, "setns")
+  local ok, err = pcall(join_by_pidfd, p, pid, number)
   if ok then return end
-  if not errors.is(err, "EINVAL") or number == 0 then error(err, 0) end
-  local joined = pcall(join_files, p, pid, number)
-  if not joined then error(err, 0) end
+  if not errors.is(err, "EINVAL") and not errors.is(err, "ENOSYS") then error(err, 0) end
+  join_files(p, pid, number)
 end
 
 local function pids_of(target) return type(target) == "table" and getmetatable(target) ~= fds.Fd and pids.space(target) or {} end
