@@ -33,6 +33,12 @@ local function write_error(to)
   return data == false and errno or nil
 end
 
+--- Once this has returned, all that was sent on channels is written. Requests on the channels' own stream come behind it anyway; those of a
+--- process with a carrier of its own don't, but an answer of the root does.
+local function behind_all(p)
+  if not p.is_root and not p.channel then p.machine.root:getpid() end
+end
+
 --- Writes what comes from `source` (a handle, used up) into `fd`, a file that is open for writing, and sees that all of it arrived.
 ---@param source afar.Fd
 ---@param fd afar.Fd
@@ -54,7 +60,8 @@ function copy.bytes(source, fd, tell)
     error(done, 0)
   end
   to:eof()
-  local at = fd:lseek(0, "SEEK_CUR") -- in order behind all that was sent
+  behind_all(to_process)
+  local at = fd:lseek(0, "SEEK_CUR")
   local failed = write_error(to)
   to:close()
   check_errno(errno, from_process, "read")

@@ -71,6 +71,13 @@ newline'
       compare()
     end)
 
+    it("has copied all of a large file when it returns, each time", function()
+      shell [[head -c 700000 /dev/zero > "$1/large"]]
+      local there = afar.here:fork()
+      for _ = 1, 10 do assert.equal(700000, p:copy_to(dir .. "/large", there, dir .. "/again", { sync = false })) end
+      there:exit()
+    end)
+
     it("copies extended attributes", function()
       way:needs "extended attributes"
       shell [[cd "$1"; mkdir src; echo x > src/file]]
