@@ -10,8 +10,7 @@ local stats = require "afar.stat"
 
 local directory = {}
 
-local SIZE = 32 * 1024 -- bytes of entries at once
-local PARTS = 2 -- of them in a chain: the second shows the end of nearly all directories
+local PARTS = { 16 * 1024, 4096 } -- bytes of entries in a chain: the second shows the end of nearly all directories
 local ENTRIES_MOST = 500 -- looked at in one chain
 
 --- The condition of a request whose failure the caller looks at; nil: none.
@@ -59,10 +58,10 @@ end
 ---@param fd afar.Ref|integer
 function directory.record_entries(r, fd)
   local parts, before = {}, chain.source(fd)
-  for i = 1, PARTS do
-    local at = r:scratch(SIZE)
-    local ref = r:call("getdents64", if_ok(before), fd, at, SIZE)
-    parts[i] = { ref = ref, data = directory.fetch_result(r, at, SIZE, ref) }
+  for i, size in ipairs(PARTS) do
+    local at = r:scratch(size)
+    local ref = r:call("getdents64", if_ok(before), fd, at, size)
+    parts[i] = { ref = ref, data = directory.fetch_result(r, at, size, ref) }
     before = ref
   end
   return function(r_)

@@ -91,7 +91,7 @@ local function descend(job, dir, path, r, one)
     end
   end
   empty(job, handle, path, list)
-  handle:close()
+  job.closing[#job.closing + 1] = handle
 end
 
 --- What became of one entry: whether it has to be tried again.
@@ -121,6 +121,11 @@ end
 local function remove_some(job, dir, path, entries)
   local r = chain.record(job.p)
   r.args = { n = 1, path }
+  for _, fd in ipairs(job.closing) do
+    r:call("close", directory.if_ok(), fd.number)
+    fds.forget(fd)
+  end
+  job.closing = {}
   local all = {}
   for i, entry in ipairs(entries) do all[i] = record_one(r, dir.number, entry, job.device) end
   r:run()
@@ -177,7 +182,7 @@ process.define("remove_tree", function(self, path, options)
     if options.missing_ok and errors.is(dir, "ENOENT") then return end
     error(dir, 0)
   end
-  local job = { p = self, force = options.force, other_filesystems = options.other_filesystems, allowed = {} }
+  local job = { p = self, force = options.force, other_filesystems = options.other_filesystems, allowed = {}, closing = {} }
   local ok, err = pcall(function()
     local entry = top(job, dir, name, path, options.missing_ok)
     if entry then remove_all(job, dir, paths.dirname(path), { entry }) end

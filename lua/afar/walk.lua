@@ -9,7 +9,8 @@ local paths = require "afar.path"
 local process = require "afar.process"
 local stats = require "afar.stat"
 
-local BATCH = 64 -- entries that are looked at, and if directories opened and listed, in one chain
+local BATCH = 64 -- entries of a directory that are looked at, and if directories opened and listed, in one chain
+local AHEAD = 256 -- entries of the directories beside it that are looked at in the same chain
 
 ---@class afar.Entry
 ---@field path string     beginning with what was given to walk
@@ -30,8 +31,10 @@ local OPTIONS = { max_depth = true, one_filesystem = true, on_error = true }
 
 -- ---- directories that are open ----
 
---- A directory on the way: its handle, its entries, and how many of these were looked at.
-local function node_of(path, depth, fd, list) return { path = path, depth = depth, fd = fd, list = directory.sort(list), at = 0, seen = 0 } end
+--- A directory on the way: its handle, its entries, how many of these were given out, and how many looked at.
+local function node_of(path, parent, fd, list)
+  return { path = path, parent = parent, depth = parent and parent.depth + 1 or 0, fd = fd, list = directory.sort(list), at = 0, seen = 0 }
+end
 
 --- Closes them with the next chain.
 local function record_closes(self, r)
@@ -69,34 +72,60 @@ local function open_alone(self, dirfd, name, follow)
   return take_listing(r, fd, take_handle(self, r, fd), finish)
 end
 
---- Looks at the next entries of a directory; those that are directories are opened and listed in the same chain.
-local function look(self, node)
-  local r = chain.record(self.process)
-  record_closes(self, r)
-  local names, openings = {}, {}
-  local last = math.min(node.seen + BATCH, #node.list)
-  for i = node.seen + 1, last do names[#names + 1] = node.list[i].name end
-  local dirfd = node.fd.number
-  local finish = directory.record_stats(r, dirfd, names, r.sys.C.AT_SYMLINK_NOFOLLOW)
-  for i, name in ipairs(names) do
-    local entry = node.list[node.seen + i]
-    if (entry.type == "directory" or entry.type == "unknown") and self:may_enter(node) then
-      local fd = directory.record_open(r, dirfd, name)
-      openings[i] = { fd = fd, finish = directory.record_entries(r, fd) }
+--- Records a look at the next entries of a directory; those that are directories are opened and listed too.
+local function record_look(self, r, node)
+  local look = { node = node, first = node.seen + 1, last = math.min(node.seen + BATCH, #node.list), openings = {} }
+  local names, dirfd = {}, node.fd.number
+  for i = look.first, look.last do names[#names + 1] = node.list[i].name end
+  look.finish = directory.record_stats(r, dirfd, names, r.sys.C.AT_SYMLINK_NOFOLLOW)
+  for i = look.first, look.last do
+    local raw = node.list[i]
+    if (raw.type == "directory" or raw.type == "unknown") and self:may_enter(node) then
+      local fd = directory.record_open(r, dirfd, raw.name)
+      look.openings[i] = { fd = fd, finish = directory.record_entries(r, fd) }
     end
   end
+  node.seen = look.last
+  return look
+end
+
+local function finish_look(r, look)
+  local found = look.finish(r)
+  for i = look.first, look.last do
+    local raw, opening = look.node.list[i], look.openings[i]
+    raw.bytes = found[i - look.first + 1]
+    if opening then
+      local listing, errno = take_listing(r, opening.fd, opening.handle, opening.finish)
+      raw.errno = errno
+      raw.node = listing and node_of(paths.join(look.node.path, raw.name), look.node, listing.fd, listing.list)
+    end
+  end
+end
+
+--- The directories that come after `node` and were listed, but not looked into.
+local function ahead(node)
+  local found, count, parent = {}, 0, node.parent
+  for i = parent and parent.at + 1 or 1, parent and parent.seen or 0 do
+    local next_node = parent.list[i].node
+    if next_node and next_node.seen == 0 and #next_node.list > 0 then
+      count = count + math.min(#next_node.list, BATCH)
+      if count > AHEAD then break end
+      found[#found + 1] = next_node
+    end
+  end
+  return found
+end
+
+local function look_on(self, node)
+  local r = chain.record(self.process)
+  record_closes(self, r)
+  local looks = { record_look(self, r, node) }
+  for _, other in ipairs(ahead(node)) do looks[#looks + 1] = record_look(self, r, other) end
   r:run()
-  for _, opening in pairs(openings) do
-    opening.handle = take_handle(self, r, opening.fd)
+  for _, look in ipairs(looks) do
+    for _, opening in pairs(look.openings) do opening.handle = take_handle(self, r, opening.fd) end
   end
-  local found = finish(r)
-  for i in ipairs(names) do
-    local entry = node.list[node.seen + i]
-    entry.bytes = found[i]
-    local opening = openings[i]
-    if opening then entry.listing, entry.errno = take_listing(r, opening.fd, opening.handle, opening.finish) end
-  end
-  node.seen = last
+  for _, look in ipairs(looks) do finish_look(r, look) end
 end
 
 -- ---- the iteration ----
@@ -104,10 +133,13 @@ end
 --- Whether directories in `node` are gone into.
 function Walk:may_enter(node) return node.depth + 1 < (self.options.max_depth or math.huge) end
 
-local function give_up(self, entry)
-  if not entry.listing then return end
-  self.closing[#self.closing + 1] = entry.listing.fd
-  entry.listing = nil
+--- Closes what was opened ahead.
+local function give_up(self, raw)
+  local node = raw.node
+  if not node then return end
+  raw.node = nil
+  self.closing[#self.closing + 1] = node.fd
+  for _, inner in ipairs(node.list) do give_up(self, inner) end
 end
 
 local function trouble(self, path, errno)
@@ -120,19 +152,23 @@ end
 local function enter(self, node, raw, entry)
   local other = self.options.one_filesystem and entry.stat.st_dev ~= self.device
   if entry.type ~= "directory" or entry.skip or other or not self:may_enter(node) then return give_up(self, raw) end
-  local listing, errno = raw.listing, raw.errno
-  if not listing then
-    listing, errno = open_alone(self, node.fd.number, raw.name)
+  local inner = raw.node
+  raw.node = nil
+  if not inner then
+    local listing, errno = nil, raw.errno
+    if not errno or errno == self.process.machine.sys.C.EMFILE then
+      listing, errno = open_alone(self, node.fd.number, raw.name)
+    end
+    if not listing then return trouble(self, entry.path, errno) end
+    inner = node_of(entry.path, node, listing.fd, listing.list)
   end
-  raw.listing = nil
-  if not listing then return trouble(self, entry.path, errno) end
-  self.stack[#self.stack + 1] = node_of(entry.path, node.depth + 1, listing.fd, listing.list)
+  self.stack[#self.stack + 1] = inner
 end
 
 --- The next of a directory's entries; what vanished since it was listed is left out.
 local function advance(self, node)
   while node.at < #node.list do
-    if node.at == node.seen then look(self, node) end
+    if node.at == node.seen then look_on(self, node) end
     node.at = node.at + 1
     local raw = node.list[node.at]
     if raw.bytes then
@@ -190,7 +226,8 @@ end
 
 --- p:walk(dir, options): iterates over all that is beneath a directory, each directory before what is in it, sorted by name:
 ---   for entry in p:walk "/etc" do print(entry.path, entry.type, entry.stat.st_size) end
---- One round trip for each directory that has entries. Symbolic links are not followed (but `dir` may be one). Setting entry.skip leaves a directory out.
+--- Few round trips: one for some hundred entries of directories that lie side by side.
+--- Symbolic links are not followed (but `dir` may be one). Setting entry.skip leaves a directory out.
 --- options: max_depth = 1 is what is in `dir` itself; one_filesystem = true doesn't go into mounts of others; on_error = function(path, err)
 --- is called for a directory that can't be read (without it, that is raised).
 ---@param dir string
@@ -203,6 +240,6 @@ process.define("walk", function(self, dir, options)
   local top, errno = open_alone(walk, self.machine.sys.C.AT_FDCWD, dir, true)
   if not top then error(errors.errno(self, "walk", { n = 1, dir }, errno), 0) end
   if options.one_filesystem then walk.device = top.fd:fstat().st_dev end
-  walk.stack[1] = node_of(dir, 0, top.fd, top.list)
+  walk.stack[1] = node_of(dir, nil, top.fd, top.list)
   return walk
 end)

@@ -72,6 +72,29 @@ describe("round trips to a far machine", function()
     assert.equal("through a pipe", text)
   end)
 
+  both("1: listdir", 1, function(p) assert.is_true(#p:listdir "/etc" > 100) end)
+  both("1: mkdir_p", 1, function(p) p:mkdir_p(dir .. "/a/b/c/d") end)
+  both("1: stat of 300 paths", 1, function(p)
+    local paths = {}
+    for i = 1, 300 do paths[i] = "/etc/passwd" end
+    p:stat_many(paths)
+  end)
+  both("4: a walk through 40 directories beside each other, with one in each", 4, function(p)
+    for i = 1, 40 do afar.here:mkdir_p(("%s/tree/%d/x"):format(dir, i)) end
+    for _ in p:walk(dir .. "/tree") do end -- luacheck: ignore 542
+  end)
+  both("6: remove_tree of 40 directories that are empty in one", 6, function(p)
+    for i = 1, 40 do afar.here:mkdir_p(("%s/tree2/%d"):format(dir, i)) end
+    p:remove_tree(dir .. "/tree2")
+  end)
+  it("6: copy_tree of 60 files", function()
+    for i = 1, 60 do
+      afar.here:mkdir_p(dir .. "/source")
+      afar.here:write_file(("%s/source/%d"):format(dir, i), "text")
+    end
+    assert.equal(6, trips(root.copy_tree, afar.here, dir .. "/source", root, dir .. "/copied"))
+  end)
+
   it("3 at most: run", function()
     local child = root:fork()
     assert.is_true(trips(root.run, root, { "true" }) <= 3)
