@@ -79,8 +79,15 @@ void channel_on_end(struct channel *channel, enum fate fate, int error) {
     channel->sink->end(channel->sink, fate, error);
 }
 
+/* Whether nothing more can be written. The end of what is read, by itself, says nothing of that: a socket may be half
+ * closed. */
+static int write_over(const struct channel *channel) {
+  int failed = channel->ended && (channel->error || channel->fate != FATE_EOF);
+  return !channel->stream || channel->closing || channel->eof_sent || failed;
+}
+
 void channel_wake_writer(struct channel *channel) {
-  if (channel->ended || channel_room(channel) == 0)
+  if (write_over(channel) || channel_room(channel) == 0)
     return;
   complete(channel, &channel->write_id);
   if (channel->sink && channel->sink->credit)
@@ -127,7 +134,7 @@ size_t channel_room(const struct channel *channel) {
 }
 
 long channel_write(struct channel *channel, const char *data, size_t length) {
-  if (!channel->stream || channel->closing || channel->eof_sent)
+  if (write_over(channel))
     return -EPIPE;
   size_t room = channel_room(channel);
   if (length > room)
@@ -179,7 +186,7 @@ static int l_read(lua_State *L) {
   return 1;
 }
 
-/* write(string[, from]) -> count | false: the channel has ended */
+/* write(string[, from]) -> count | false: the other side takes no more */
 static int l_write(lua_State *L) {
   struct channel *channel = channel_check(L, 1);
   size_t length, from = (size_t)luaL_optnumber(L, 3, 0);
@@ -211,7 +218,7 @@ static int l_wait_read(lua_State *L) {
 
 static int l_wait_write(lua_State *L) {
   struct channel *channel = channel_check(L, 1);
-  return wait_for(L, channel, &channel->write_id, channel->ended || channel->closing || channel_room(channel) > 0);
+  return wait_for(L, channel, &channel->write_id, write_over(channel) || channel_room(channel) > 0);
 }
 
 /* forget(): whoever waited doesn't any more (it was cancelled) */
