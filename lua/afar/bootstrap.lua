@@ -1,6 +1,7 @@
 --- bootstrap: any command whose stdin and stdout reach a shell, or the stub itself, at the far end gives a root there.
 
 local attach = require "afar.attach"
+local chain = require "afar.chain"
 local command = require "afar.command"
 local errors = require "afar.error"
 local fds = require "afar.fd"
@@ -205,6 +206,17 @@ local function begin(p, call, spec, opts)
   return self
 end
 
+--- What is executed there is not to ignore what the command on the way was told to.
+local function heed_signals(root)
+  local r = chain.record(root)
+  local default = r:bytes(("\0"):rep(32))
+  for _, name in ipairs(IGNORED) do
+    r:call("rt_sigaction", nil, root.machine.sys.C[name], default, 0, 8)
+  end
+  r:submit()
+  sched.start(r.wait, r)
+end
+
 ---@class afar.BootstrapOptions
 ---@field name? string     how errors call the machine
 ---@field explain? fun(code: integer?, stderr: string, noise: string): string?, string?, string?  why it failed: what, message, hint
@@ -230,6 +242,7 @@ function bootstrap.start(p, call, spec, opts)
   if not up then fail(self) end
   local made = machine.new(self.stream, opts.name, { via = self.child, finish = function() end_child(self) end })
   self.machine = made
+  heed_signals(made.root)
   for variable, value in pairs(opts.environ or {}) do made.root.environ[variable] = value or nil end
   stdio.lay(made)
   return made.root
