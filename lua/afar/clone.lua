@@ -312,10 +312,18 @@ function Birth:finish()
   return child
 end
 
+--- Whether a clone failed as it does under emulators that share no memory between processes: from now on it is done otherwise.
+---@param err any  why it failed
+function clone.turn_plain(parent, err)
+  local machine = parent.machine
+  if machine.can_share or machine.plain_clone or not errors.is(err, "EINVAL") then return false end
+  machine.plain_clone = true
+  return true
+end
+
 --- Under emulators that share no memory between processes: a copy of all, with an allocator of its own.
 local function plain_clone(parent, flags)
   local machine = parent.machine
-  machine.plain_clone = true
   local birth = clone.begin(parent, flags)
   local child = birth:finish()
   local C = machine.sys.C
@@ -391,7 +399,7 @@ process.define("clone", function(self, flags, options)
   local now, time = split_time(self, number)
   local ok, child = make(self, now, options)
   if not ok then
-    if errors.is(child, "EINVAL") and not self.machine.can_share and number == 0 then return plain_clone(self, flags) end
+    if number == 0 and clone.turn_plain(self, child) then return plain_clone(self, flags) end
     error(errors.is(child) and cloneflags.explain(self, child, number) or child, 0)
   end
   child.child.is_init = child.pid == 1 or nil

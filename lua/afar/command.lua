@@ -85,17 +85,31 @@ function command.store_environ(r, p, spec)
   local list = environ(p, spec)
   if spec.env or spec.clean_env then return command.store_array(r, list) end
   local text = table.concat(list, "\0")
-  local cached = p.space.environ
-  if cached and cached.text == text then return cached.address end
-  local address = p.space:alloc(p, array_size(list))
-  r:store(address, array(address, list))
-  if p.task:state() == "open" and r.process.space == p.space then
-    -- The old one may still be read by an exec under way: it is freed with the next change but one.
-    if cached and cached.old then p.space:free(cached.old.address, cached.old.size) end
-    p.space.environ = { text = text, address = address, size = array_size(list), old = cached }
-    if cached then cached.old = nil end
+  local entry = p.space.environ
+  if not entry or entry.text ~= text then
+    entry = { text = text, size = array_size(list), space = p.space, users = 0 }
+    entry.address = p.space:alloc(p, entry.size)
+    r:store(entry.address, array(entry.address, list))
   end
-  return address
+  entry.users = entry.users + 1
+  r.environ = entry
+  return entry.address
+end
+
+--- The exec is over, or it will not be tried: its environment's array is kept for the next one if it surely is in memory by now; who executes at
+--- the same time could not know.
+function command.settle_environ(r)
+  local entry = r.environ
+  if not entry then return end
+  r.environ = nil
+  entry.users = entry.users - 1
+  local space = entry.space
+  local old = space.environ
+  if old ~= entry and (not old or old.text ~= entry.text) and r.requests:result(1) and not space.machine.plain_clone then
+    space.environ = entry
+    if old and old.users == 0 then space:free(old.address, old.size) end
+  end
+  if entry.users == 0 and space.environ ~= entry then space:free(entry.address, entry.size) end
 end
 
 --- The paths at which a program's name may be found, in order; see execvp(3).

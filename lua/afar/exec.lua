@@ -132,9 +132,17 @@ local function worst(r)
   return best
 end
 
+--- Waits until it was done, or has failed.
+---@return string? fate  of the process: "eof" when it is gone
+function exec.wait(r)
+  local fate = r:wait()
+  command.settle_environ(r)
+  return fate
+end
+
 --- Raises when it failed; else the process is gone, and its child is what runs now.
 function exec.finish(p, r)
-  local fate = r:wait()
+  local fate = exec.wait(r)
   if fate == "eof" then
     process.gone(p)
     return

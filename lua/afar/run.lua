@@ -26,9 +26,12 @@ function Result:__tostring() return tostring(self.status) end
 -- Each is two numbers in the parent's memory, at `at`: pipe2(2) puts them there, so that all can be recorded before it is known which.
 -- They are the run's until drop(): parent and child both read them there.
 
+local NO_FD = 2 ^ 32 - 1
+
 local function record_pipe(r, parent, ours)
   local C = parent.machine.sys.C
   local pipe = { at = parent.space:alloc(parent, 8), space = parent.space, ours = ours, theirs = 1 - ours }
+  r:store(pipe.at, ("\255"):rep(8)) -- no fds, if it can't be made
   r:call("pipe2", nil, pipe.at, C.O_CLOEXEC)
   r:call("fcntl", nil, chain.load32(pipe.at + 4 * ours), C.F_SETFL, C.O_NONBLOCK)
   return pipe
@@ -52,10 +55,13 @@ end
 
 local function adopt(r, parent, pipe)
   if pipe.attach then
-    parent.machine.root.table.internal[r:result(pipe.attach)] = true
-  else
-    pipe.fd = fds.new(parent, number_at(r:data(pipe.numbers), pipe.ours), "pipe")
+    local number = r:result(pipe.attach)
+    if number and number >= 0 then parent.machine.root.table.internal[number] = true end
+    return
   end
+  local numbers = r:data(pipe.numbers)
+  local number = numbers and number_at(numbers, pipe.ours) or NO_FD
+  if number ~= NO_FD then pipe.fd = fds.new(parent, number, "pipe") end
 end
 
 -- ---- moving the bytes ----
@@ -167,29 +173,42 @@ local function stop(child)
   end
 end
 
+--- Waits for the parent's ends of the pipes.
+local function adopt_all(after, parent, pipes)
+  if after.count == 0 then return end
+  after:wait()
+  for _, pipe in pairs(pipes) do adopt(after, parent, pipe) end
+  after:check()
+end
+
+--- It could not be started: nothing of it stays.
+local function undo(child, born, running, pipes)
+  drop(pipes)
+  if not born then return end
+  if running then return stop(child.child) end
+  pcall(child.exit, child, 127)
+end
+
 --- Starts it: the clone, the exec and the pipes leave in one go.
 local function start(parent, spec)
   local pipes
   local birth = clone.begin(parent, 0, function(r) pipes = record_pipes(r, parent, spec) end, true)
   local child = birth.child
-  if spec.listen_fds then birth:finish() end -- the program's environment has its pid
-  local queued, exec_chain = pcall(exec.begin, child, spec_of_child(spec, pipes))
+  local born, err
+  if spec.listen_fds then born, err = pcall(birth.finish, birth) end -- the program's environment has its pid
+  local running, exec_chain = pcall(exec.begin, child, spec_of_child(spec, pipes))
   local after = record_after(birth, pipes)
-  if not spec.listen_fds then birth:finish() end
-  if after.count > 0 then
-    after:wait()
-    after:check()
-    for _, pipe in pairs(pipes) do adopt(after, parent, pipe) end
-  end
-  local ok, err = queued, exec_chain
-  if queued then ok, err = pcall(exec.finish, child, exec_chain) end
-  if ok then
+  if born == nil then born, err = pcall(birth.finish, birth) end
+  local adopted, why = pcall(adopt_all, after, parent, pipes)
+  local failure = exec_chain
+  if running then running, failure = pcall(exec.finish, child, exec_chain) end
+  if born and adopted and running then
     child.child.argv = spec
     return child.child, pipes
   end
-  drop(pipes)
-  pcall(child.exit, child, 127)
-  error(err, 0)
+  undo(child, born, running, pipes)
+  if not born and clone.turn_plain(parent, err) then return start(parent, spec) end
+  error(not born and err or not running and failure or why, 0)
 end
 
 local function last_lines(text)

@@ -87,7 +87,7 @@ function Call:exec(spec)
   spec = passing.resolve(p, spec)
   sched.check()
   local r = exec.begin(p, spec)
-  local fate = r:wait()
+  local fate = exec.wait(r)
   if not fate then exec.failed(p, r) end
   self.made:close()
 end

@@ -79,11 +79,8 @@ end
 
 --- The environment that is kept from one exec to the next is no leak.
 local function kept(space)
-  local size, entry = 0, space.environ
-  while entry do
-    size, entry = size + rounded(entry.size), entry.old
-  end
-  return size
+  local entry = rawget(space, "environ")
+  return entry and rounded(entry.size) or 0
 end
 
 --- What a process holds far away: fds, and bytes of memory handed out. Garbage is collected first.
