@@ -37,7 +37,7 @@ end
 --- The number that the fd has in the root, once the chain was answered: it comes before the answers. nil: it wasn't sent, or the
 --- connection is lost.
 ---@return integer?
-function attach.received(r, p, send)
+function attach.received(r, _, send)
   if not send.id then return nil end
   if not r.fate and r:result(send.ref) < 0 then
     send.task:forget_fd(send.id)
@@ -65,8 +65,7 @@ local function from_other(p, fd, channel, flags)
   if fd.kind == "pipe" then r:call("fcntl", nil, fd.number, C.F_SETFL, C.O_NONBLOCK) end
   local send = attach.record_send(r, p, r:bytes(hello.rights(fd.number)))
   r:call("close", { always = true }, fd.number)
-  sched.check()
-  r:submit()
+  r:start()
   fds.forget(fd)
   r:wait()
   local number = attach.received(r, p, send)

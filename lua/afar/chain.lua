@@ -325,6 +325,27 @@ function Recorder:submit()
   return self
 end
 
+--- Gives up what was recorded and not submitted.
+function Recorder:drop() free_memory(self) end
+
+--- Submits, unless the routine was cancelled: then that is raised, and nothing sent.
+function Recorder:start()
+  local ok, err = pcall(sched.check)
+  if not ok then
+    self:drop()
+    error(err, 0)
+  end
+  return self:submit()
+end
+
+--- Records by `f(self, ...)`; where that raises, what was recorded is given up.
+function Recorder:by(f, ...)
+  local ok, first, ref, second, second_ref = pcall(f, self, ...)
+  if ok then return first, ref, second, second_ref end
+  self:drop()
+  error(first, 0)
+end
+
 --- Tells the process's table which fds are waited for: closing one ends the wait first.
 function Recorder:watch_holds(on)
   if not self.hold_fds then return end
@@ -426,8 +447,7 @@ end
 
 --- Sends, waits, and raises what failed.
 function Recorder:run()
-  sched.check()
-  self:submit()
+  self:start()
   self:wait()
   self:check()
   return self
@@ -480,7 +500,7 @@ function chain.argument(value)
   return (mt == Ref or mt == Load) and value or nil
 end
 
-local function values(recorder, ...)
+local function values(...)
   local all = { ... }
   for i = 1, select("#", ...) do
     local ref = getmetatable(all[i]) == Placeholder
@@ -512,17 +532,21 @@ function chain.run(process, f)
   local self = setmetatable({ recorder = recorder, placeholders = {} }, Chain)
   local function finish(...)
     if recorder.count == 0 then return ... end
-    sched.check()
-    recorder:submit()
+    recorder:start()
     recorder:wait()
     local ok, err = pcall(recorder.check, recorder)
     for _, placeholder in ipairs(rawget(self, "placeholders")) do
       settle(recorder, placeholder)
     end
     if not ok then error(err, 0) end
-    return values(recorder, ...)
+    return values(...)
   end
-  return finish(f(self))
+  local function dropping(ok, ...)
+    if ok then return ... end
+    recorder:drop()
+    error((...), 0)
+  end
+  return finish(dropping(pcall(f, self)))
 end
 
 --- Where the methods that chains may record are looked up.

@@ -94,8 +94,7 @@ end
 
 --- Sends; the holds that weren't needed, or were cut short, are told apart by what else was answered.
 local function send(r, self)
-  sched.check()
-  r:submit()
+  r:start()
   r:wait()
   if r.fate then r:check() end
   sched.check()

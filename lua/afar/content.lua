@@ -238,8 +238,8 @@ end
 
 --- The extended attributes of a file, by name.
 local function attributes_of(p, path)
-  local names, length = p:ptr(("\0"):rep(65536)), nil
-  length = p:syscall("listxattr", path, names, names.size)
+  local names = p:malloc(65536)
+  local length = p:syscall("listxattr", path, names, names.size)
   local values, buffer = {}, p:malloc(65536)
   for name in names:bytes(0, length):gmatch "[^%z]+" do
     values[name] = buffer:bytes(0, p:syscall("getxattr", path, name, buffer, buffer.size))
@@ -282,7 +282,8 @@ end
 
 --- p:write_file(path, data, options): the file holds `data` from now on: all of it or, when this raises, what it held before. Owner, mode and
 --- extended attributes of a file that was there are kept, symbolic links followed, and data is on disk when it returns. One round trip for up to 1 MiB
---- into an ordinary file, or a new one. options: mode = permissions (default: those of the old file, or "0666" less the umask); sync = false: don't wait for the disk.
+--- into an ordinary file, or a new one. options: mode = permissions (default: those of the old file, or "0666" less the umask); sync =
+--- false: don't wait for the disk.
 ---@param path string
 ---@param data string
 ---@param options? { mode: integer|string, sync: boolean }

@@ -47,8 +47,7 @@ local function record(self)
 end
 
 local function send(r)
-  sched.check()
-  r:submit()
+  r:start()
   r:wait()
   sched.check()
   if r.fate then r:check() end

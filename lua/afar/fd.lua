@@ -112,7 +112,7 @@ local function run_method(f, self, ...)
   local r = chain.record(fd.process_of(self))
   r.args = { n = select("#", ...) + 1, self, ... }
   r:pin(self)
-  return process.finish(r, f(r, self, ...))
+  return process.finish(r, r:by(f, self, ...))
 end
 
 --- Any system call whose first argument is an fd is a method of fds too: exactly that call.

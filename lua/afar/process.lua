@@ -31,7 +31,7 @@ function process.define_recorded(name, f)
   plain[name] = function(self, ...)
     local r = chain.record(self)
     r.args = { n = select("#", ...), ... }
-    return process.finish(r, f(r, self, ...))
+    return process.finish(r, r:by(f, self, ...))
   end
 end
 

@@ -203,7 +203,8 @@ end
 
 --- t:expect(pattern, timeout): waits until what the program writes fits a Lua pattern, and returns its captures (without any: what fitted). What
 --- was written up to there counts as read; what was before it is in t.before. With a list of patterns: the index of the one that came first,
---- then its captures. Raises after `timeout` seconds (default 30; name "timeout"), and when the program closes its terminal (name "EOF"): the error tells what was seen so far.
+--- then its captures. Raises after `timeout` seconds (default 30; name "timeout"), and when the program closes its terminal (name "EOF"):
+--- the error tells what was seen so far.
 ---@param pattern string|string[]
 ---@param timeout? number seconds
 ---@return string ...

@@ -234,7 +234,8 @@ local function run_to_end(self, spec)
 end
 
 --- p:run{ "program", "argument", ... }: runs it in a fork of the process, to its end. Options as of p:exec, and: stdin = a string that it reads
---- (default: nothing); stdout, stderr = an fd or "null" instead of being collected; check = false: a failure raises nothing; timeout = seconds, then it is ended.
+--- (default: nothing); stdout, stderr = an fd or "null" instead of being collected; check = false: a failure raises nothing; timeout =
+--- seconds, then it is ended.
 --- Raises an error with .status, .stdout and .stderr when it ends with anything but exit code 0.
 ---@param spec table
 ---@return afar.Result

@@ -163,7 +163,8 @@ end
 --- Waits for a completion.
 ---@param id integer          from a function of the bindings; nil: don't wait
 ---@param on_cancel? fun():boolean|"never"  called when the routine is cancelled meanwhile. True: leave at once, and raise ("never": and the
----  completion won't come any more); else go on waiting for the completion (which it has brought about). Without it the wait can't be cut short: the cancellation is raised at the next one that can.
+---  completion won't come any more); else go on waiting for the completion (which it has brought about). Without it the wait can't be cut
+---  short: the cancellation is raised at the next one that can.
 ---@return number? result, string? fate   fate is nil when it was answered; see loop.h
 function sched.wait(id, on_cancel)
   if id == nil then return end

@@ -63,8 +63,7 @@ function Call:exit(code)
   local r = chain.record(self.process)
   r.args = { n = 1, code or 0 }
   r:call("exit_group", { flush = true }, code or 0)
-  sched.check()
-  r:submit()
+  r:start()
   r:wait()
   self.made:close()
 end
@@ -189,8 +188,8 @@ local function answer(call, f)
   error(result, 0)
 end
 
---- Answers all calls, several at once, each by f(call): it may answer, exit or exec; if it does none of these, the program ends with the number that f
---- returns, or 0. Returns when the stub is closed; an error of f is raised here.
+--- Answers all calls, several at once, each by f(call): it may answer, exit or exec; if it does none of these, the program ends with the
+--- number that f returns, or 0. Returns when the stub is closed; an error of f is raised here.
 ---@param f fun(call: afar.StubCall): integer?
 function Stub:serve(f)
   nursery.nursery(function(n)
@@ -202,9 +201,9 @@ function Stub:serve(f)
   end)
 end
 
---- p:stub(dir, name, options): puts the program `name` into the directory; whoever runs it is answered by this script, through stub:accept() or
---- stub:serve(f). While nobody accepts, callers wait; when the script has gone they are told so, and get exit code 127. options: mode = who may run it
---- (default "0700": this process's user). It is taken away by stub:close(), or at the program's end.
+--- p:stub(dir, name, options): puts the program `name` into the directory; whoever runs it is answered by this script, through
+--- stub:accept() or stub:serve(f). While nobody accepts, callers wait; when the script has gone they are told so, and get exit code 127.
+--- options: mode = who may run it (default "0700": this process's user). It is taken away by stub:close(), or at the program's end.
 ---@param dir string
 ---@param name string
 ---@param options? { mode: string|integer }

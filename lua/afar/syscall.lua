@@ -80,7 +80,7 @@ end
 local function recorded_call(self, name, ...)
   local r = chain.record(self)
   r.args = { n = select("#", ...), ... } -- the error shows the call as its manpage does
-  return process.finish(r, record_syscall(r, self, name, ...))
+  return process.finish(r, r:by(record_syscall, self, name, ...))
 end
 
 -- ---- numbers only: no chain, no memory ----
