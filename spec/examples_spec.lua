@@ -54,8 +54,14 @@ describe("examples", function()
     has(out, "timeout\ttrue\ttimeout: not done within 0.1 s")
   end)
 
+  it("netlab makes a network, and traffic in it", function()
+    local out = example "netlab"
+    assert.matches('right\t"hello, right" from 10%.0%.1%.2:%d+\n', out)
+    has(out, 'left\t"hello, left"\nrouter\tto1\thas carried it\nrouter\tto2\thas carried it')
+  end)
+
   it("are all run by this spec, and each opens with what it shows", function()
-    local known = { ["01-hello"] = 1, ["02-fork-exec"] = 1, ["03-pipeline"] = 1, ["04-chain"] = 1, ["05-nursery"] = 1, fleet = 1 }
+    local known = { ["01-hello"] = 1, ["02-fork-exec"] = 1, ["03-pipeline"] = 1, ["04-chain"] = 1, ["05-nursery"] = 1, fleet = 1, netlab = 1 }
     for name in lfs.dir "examples" do
       local base = name:match "^(.*)%.lua$"
       if base then
