@@ -31,19 +31,21 @@ script.machines = {
 local PARTS = {
   'm=@MARKER_HEAD@""@MARKER_TAIL@;u=$(umask);h=$(uname -m);f=;s=;D=;',
   "r(){ [ -z \"$f\" ]||rm -f \"$f\";f=;};trap r 0;trap \"exit 1\" 1 2 13 15;",
-  "k(){ command -v $1 >/dev/null 2>&1;};",
+  -- 7 takes what nobody shall see. A place without /dev/null must not get a file of that name.
+  "if [ -c /dev/null ]&&true 2>&- >/dev/null;then exec 7>/dev/null;else exec 7>&2;fi;",
+  "k(){ command -v $1 >&7 2>&7;};",
   "case $h in @MACHINES@*)echo \"$m-error machine $h\";exit 1;;esac;",
   "[ -t 0 ]&&stty raw -echo;",
   '[ -z "$s" ]||if k base64;then D="base64 -d";elif k openssl;then D="openssl base64 -d -A";',
-  'elif k busybox&&busybox base64 </dev/null >/dev/null 2>&1;then D="busybox base64 -d";',
+  'elif k busybox&&echo|busybox base64 >&7 2>&7;then D="busybox base64 -d";',
   'elif k perl;then D="perl -MMIME::Base64 -e print(decode_base64(<STDIN>))";fi;',
   -- The stub's bytes, to stdout. Where the stream ends amid them there is nobody left to work for.
   'w(){ if [ "$D" ];then echo $s|$D;else while IFS= read -r l;do case $l in .)return 0;;esac;printf "$l";done;exit 1;fi;};',
   'a(){ f=$d/.afar-$m;{ x=$f;[ $1 = n ]||{ exec 9<"$f";rm -f "$f";x=/proc/self/fd/9;};',
   'chmod 700 "$x"&&[ -x "$x" ]&&{ [ "$D" ]||echo "$m-send $h";}&&w >&8;} 8>"$f"',
-  '&&{ "$x" </dev/null >/dev/null;[ $? = 64 ];}||{ r;return 1;};};',
+  '&&{ "$x" <&- >&7;[ $? = 64 ];}||{ r;return 1;};};',
   't=;set -C;umask 077;for d in "$XDG_RUNTIME_DIR" /dev/shm "$TMPDIR" /tmp /var/tmp "$HOME" .;do ',
-  '[ -d "$d" ]&&[ -w "$d" ]||continue;t="$t $d";for k in p n;do a $k&&break 2;x=;done;done 2>/dev/null;',
+  '[ -d "$d" ]&&[ -w "$d" ]||continue;t="$t $d";for k in p n;do a $k&&break 2;x=;done;done 2>&7;exec 7>&-;',
   '[ "$x" ]||{ echo "$m-error noexec$t";exit 1;};umask $u;',
   'case $x in "$f")AFAR_UNLINK=$f;export AFAR_UNLINK;exec "$x" $m 0 1;;*)exec "$x" $m 0 1 9;;esac',
 }
