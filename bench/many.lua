@@ -1,0 +1,68 @@
+--- Many at once: afar.map over ssh to a throwaway server, beside as many `ssh host true` started by xargs; and what each way of
+--- bootstrap takes beside the same tool running `true`. BENCH_HOSTS: how many (50).
+
+local afar = require "afar"
+local measure = require "measure"
+local sshd = require "support.sshd"
+
+local HOSTS = tonumber(os.getenv "BENCH_HOSTS") or 50
+
+local function resident()
+  local file = assert(io.open "/proc/self/status")
+  local text = file:read "*a"
+  file:close()
+  return tonumber(text:match "RssAnon:%s*(%d+)") / 1024
+end
+
+local function side_by_side(server)
+  local hosts = {}
+  for i = 1, HOSTS do hosts[i] = { ssh = "afar" .. i, config = server.config } end
+  local xargs = ("seq %d | xargs -P%d -I@ ssh -n -F %s afar@ true"):format(HOSTS, HOSTS, server.config)
+  measure.row {
+    name = ("%d bootstraps over ssh at once"):format(HOSTS), unit = "s", goal = "at most 1.15",
+    base = function()
+      return measure.seconds(function() assert(os.execute(xargs) == 0, xargs) end)
+    end,
+    ours = function()
+      return measure.seconds(function()
+        local results = afar.map(hosts, function() end, { limit = HOSTS, progress = false })
+        assert(results.failed == 0, tostring(results))
+      end)
+    end,
+  }
+  measure.row { name = "  the host's own memory after that", unit = "MiB", goal = "under 20", ours = resident }
+end
+
+local function one_way(name, command, reach)
+  measure.row {
+    name = "bootstrap by " .. name, unit = "ms",
+    base = function()
+      return measure.seconds(function() assert(os.execute(command) == 0, command) end) * 1e3
+    end,
+    ours = function()
+      return measure.seconds(function() reach():disconnect() end) * 1e3
+    end,
+  }
+end
+
+local function ways()
+  local here = afar.here
+  one_way("sh", "sh -c true", function() return here:bootstrap { "sh", "-c", afar.SCRIPT } end)
+  if here:getuid() ~= 0 then return end
+  one_way("su", "su nobody -s /bin/sh -c true", function() return here:su "nobody" end)
+  one_way("setpriv", "setpriv --reuid=nobody --clear-groups -- true", function()
+    return here:setpriv { reuid = "nobody", clear_groups = true }
+  end)
+  if here:run({ "sh", "-c", "command -v sudo", check = false }).status.ok then
+    one_way("sudo", "sudo -n -u nobody true", function() return here:sudo "nobody" end)
+  end
+end
+
+return function()
+  local server = sshd.start(HOSTS)
+  afar.nursery(function(n)
+    n:defer(function() server:stop() end)
+    side_by_side(server)
+  end)
+  ways()
+end
