@@ -129,6 +129,12 @@ build/host_fuzz: spec/bindings/host_fuzz.c $(wildcard spec/bindings/*.h bindings
 build/bindings_test: spec/bindings/bindings_test.c spec/bindings/chance.h $(wildcard bindings/*.[ch]) | build/tools
 	$(CC) $(HOST_CFLAGS) $(ASAN_FLAGS) -o $@ $< bindings/bytes.c $(HOST_LIBS)
 
+build/bench/%: bench/%.c | build/tools
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -o $@ $<
+
+BASELINES := $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
+
 # Those whose sources are there.
 TEST_PROGRAMS := $(if $(wildcard spec/relay/relay.c),build/relay) $(if $(wildcard spec/stub/stub_test.c),build/stub_test) \
   $(if $(wildcard spec/bindings/bindings_test.c),build/bindings_test)
@@ -155,8 +161,8 @@ check: deps
 	@MAKE='$(MAKE)' MACHINE=$(MACHINE) OTHER=$(OTHER) sh spec/check.sh $(SPEC)
 
 bench: deps
-	@$(MAKE) --no-print-directory all
-	@sh bench/run.sh
+	@$(MAKE) --no-print-directory all $(BASELINES)
+	@sh bench/run.sh $(BENCH)
 
 lint:
 	@sh spec/lint.sh
@@ -176,7 +182,7 @@ help:
 	@echo 'make deps      install the Debian packages that are needed, if any is missing'
 	@echo 'make demo      three machines behind a throwaway sshd, driven side by side'
 	@echo 'make check     all tests; SPEC=PATTERN: only the specs whose path matches'
-	@echo 'make bench     the benchmarks, each beside its baseline'
+	@echo 'make bench     the benchmarks, each beside its baseline; BENCH=SECTION: calls, spawn, ssh or memory'
 	@echo 'make lint      luacheck, clang-format, clang-tidy'
 	@echo 'make fuzz      both decoders, FUZZ=10000000 inputs each'
 	@echo 'make asan      build/asan/afar: the host with address and undefined-behaviour sanitizers'
