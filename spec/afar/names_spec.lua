@@ -186,3 +186,20 @@ ways.each(function(way)
     end)
   end)
 end)
+
+it("entries of a directory are told apart, whatever their length, and padding is no part of a name", function()
+  local ffi = require "ffi"
+  local ctype = afar.here.machine.sys.ctype.dirent64
+  local names, records = { "x", ("long"):rep(640), "seven77" }, {}
+  for i, name in ipairs(names) do
+    local size = 19 + #name + 1
+    local head = ffi.new(ctype)
+    head.d_ino, head.d_reclen, head.d_type = i, size + (-size) % 8, 8
+    records[i] = ffi.string(head, 19) .. name .. "\0" .. ("?"):rep(-size % 8)
+  end
+  local found = require("afar.files").entries(table.concat(records))
+  assert.equal(3, #found)
+  for i, entry in ipairs(found) do
+    assert.same({ d_name = names[i], d_ino = i, d_type = "file" }, entry)
+  end
+end)

@@ -127,6 +127,17 @@ for _, name in ipairs { "here", "over pipes", "over ssh" } do
         assert.is_true(probe.soon(function() return probe.holds(way.root).fds <= before end))
       end)
 
+      it("finds the program's side by its name where the kernel doesn't open it", function()
+        local C = way.root.machine.sys.C
+        local peer = C.TIOCGPTPEER
+        C.TIOCGPTPEER = 0x54ff -- no such thing
+        local ok, err = pcall(open, "tty")
+        C.TIOCGPTPEER = peer
+        assert.is_true(ok, tostring(err))
+        t:expect "/dev/pts/%d+\r\n"
+        assert.is_true(t:wait().ok)
+      end)
+
       it("refuses bad input", function()
         local p = way.root
         assert.matches("rows and cols are numbers from 1 to 65535, not 0", message(p.pty, p, { "sh", rows = 0 }))
