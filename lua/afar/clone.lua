@@ -12,6 +12,7 @@ local fdtable = require "afar.fdtable"
 local hello = require "afar.hello"
 local links = require "afar.links"
 local process = require "afar.process"
+local sched = require "afar.sched"
 local space = require "afar.space"
 local tasks = require "afar.task"
 local userns = require "afar.userns"
@@ -393,6 +394,7 @@ end
 ---@param options? { cgroup?: afar.Fd, uid_map?: any, gid_map?: any }
 ---@return afar.Process
 process.define("clone", function(self, flags, options)
+  sched.check()
   if self.machine.plain_clone then return plain_clone(self, flags) end
   options = userns.check(self, "clone", options)
   local number = check_cgroup(self, cloneflags.check(self, flags), options)
