@@ -151,7 +151,7 @@ static void it_dies_with_a_parent_on_this_machine(void) {
 }
 
 static void signals_of_a_terminal_are_blocked(void) {
-  static const int blocked[] = {SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU};
+  static const int blocked[] = {SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGTERM};
   sigset_t usr1;
   sigemptyset(&usr1);
   sigaddset(&usr1, SIGUSR1);
