@@ -248,8 +248,8 @@ local OPTIONS = { merge = true, attributes = true, progress = true }
 
 --- p:copy_tree(source, other, target, options): the directory `source` of this process's is copied to where `other` is (which may be this process), with
 --- owner (where `other` is root; else it belongs to `other`, and set-user-id bits are left out), mode, times, extended attributes, symbolic
---- links, hard links among what is copied, fifos and devices; holes in files stay holes. Symbolic links are not followed (but `source` may be one). `target` must not be there
---- yet. Small files go 64 in three round trips. When it fails, what was copied so far stays.
+--- links, hard links among what is copied, fifos and devices; holes in files stay holes. Symbolic links are not followed (but `source` may be one).
+--- `target` must not be there yet. Small files go 64 in three round trips. When it fails, what was copied so far stays.
 --- options: merge = true: `target` may be there; directories are joined, other things replaced; attributes = false: without extended attributes; progress =
 --- function(count) of entries that are done. Returns how many entries there were.
 ---@param source string
