@@ -60,8 +60,24 @@ describe("examples", function()
     has(out, 'left\t"hello, left"\nrouter\tto1\thas carried it\nrouter\tto2\thas carried it')
   end)
 
+  it("supervisor restarts what dies, gives up on what never works, and rotates logs", function()
+    local out = example "supervisor"
+    has(out, "worker: exit code 0\nbroken: ENOENT\nbroken: given up after 2 tries\nclock: exit code 1\nclock: given up after 3 tries")
+    has(out, "  clock.log\n  clock.log.1\n  clock.log.2\n  worker.log")
+    assert.equal(3, select(2, out:gsub("clock: exit code 1", "")))
+  end)
+
+  it("sandbox takes the network, the privileges and what can be written to from a program", function()
+    local expected = "interfaces: 0 besides lo\ncan't write to /usr\n/tmp is its own: x\nroutes: 0\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nexit code 0"
+    local out = example "sandbox"
+    has(out, expected)
+    assert.matches("^processes: %d+, pid 2\n", out)
+    assert.equal("exit code 3", run { program, "examples/sandbox.lua", "sh", "-c", "exit 3" }:match "[^\n]+")
+  end)
+
   it("are all run by this spec, and each opens with what it shows", function()
-    local known = { ["01-hello"] = 1, ["02-fork-exec"] = 1, ["03-pipeline"] = 1, ["04-chain"] = 1, ["05-nursery"] = 1, fleet = 1, netlab = 1 }
+    local known = { fleet = 1, netlab = 1, sandbox = 1, supervisor = 1 }
+    for _, name in ipairs { "01-hello", "02-fork-exec", "03-pipeline", "04-chain", "05-nursery" } do known[name] = 1 end
     for name in lfs.dir "examples" do
       local base = name:match "^(.*)%.lua$"
       if base then
