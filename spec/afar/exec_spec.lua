@@ -101,8 +101,8 @@ describe("exec", function()
 
     it("puts fds in their places, however they cross", function()
       way:with_fork(function(p)
-        local a, b, c = p:open("/tmp", "O_RDWR|O_TMPFILE"), p:open("/tmp", "O_RDWR|O_TMPFILE"), nil
-        c = p:fork()
+        local a, b = p:open("/tmp", "O_RDWR|O_TMPFILE"), p:open("/tmp", "O_RDWR|O_TMPFILE")
+        local c = p:fork()
         local child = c:exec { "sh", "-c", "echo one; echo two >&2", stdout = c:inherit(b), stderr = c:inherit(a) }
         child:check()
         assert.equal("one\n", b:pread(100, 0))
