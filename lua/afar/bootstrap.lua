@@ -14,7 +14,7 @@ local script = require "afar.bootstrap.script"
 local spawn = require "afar.spawn"
 local stdio = require "afar.stdio"
 local streams = require "afar.stream"
-local terminal = require "afar.terminal"
+local answered_tty = require "afar.answered_tty"
 
 local bootstrap = {
   MARKER = "@AFAR-MARKER@", -- stands for the marker in a command that starts the stub itself
@@ -197,7 +197,7 @@ local function begin(p, call, spec, opts)
     question = opts.question,
   }
   if opts.terminal then
-    self.terminal = terminal.new(p, opts.terminal, function(why) give_up(self, why) end)
+    self.terminal = answered_tty.new(p, opts.terminal, function(why) give_up(self, why) end)
   end
   self.child, self.stream, self.stderr = launch(p, filled, marker, self.terminal)
   self.child.argv = spec -- without the stubs in it
