@@ -1,0 +1,109 @@
+-- What is asked on the host's terminal: in tmux, as a person would see and answer it.
+
+local house = require "spec.support.house"
+
+describe("on a terminal", function()
+  if house.missing() then return pending(house.missing()) end
+  local afar = require "afar"
+  local root, dir, tmux
+
+  setup(function()
+    root = house.new()
+    house.add_user(root, "alice", "open sesame")
+    root:write_file("/etc/sudoers", "Defaults timestamp_timeout=0\nalice ALL=(ALL) ALL\n", { mode = 288 })
+    root:write_file("/etc/doas.conf", "permit alice\n", { mode = 256 })
+    dir = root:mkdtemp()
+    root:chmod(dir, "0755")
+    tmux = { "tmux", "-S", dir .. "/socket" }
+  end)
+  teardown(function()
+    root:remove_tree(dir)
+    root:disconnect()
+  end)
+
+  local function run(...) return root:run({ tmux[1], tmux[2], tmux[3], ... }).stdout end
+
+  local function wait_for(text)
+    local shown
+    local ok = pcall(afar.timeout, 15, function()
+      repeat
+        shown = run("capture-pane", "-p", "-t", "s")
+        if shown:find(text, 1, true) then return end
+        afar.sleep(0.05)
+      until false
+    end)
+    assert.is_true(ok, "waited for " .. text .. " in: " .. tostring(shown))
+    return shown
+  end
+
+  --- Runs a script in a terminal, in there.
+  local function session(script)
+    root:write_file(dir .. "/script.lua", script)
+    local afar_path = root:run({ "readlink", "-f", os.getenv "AFAR" or "build/afar" }).stdout:gsub("\n", "")
+    local lua = os.getenv "AFAR_LUA"
+    lua = lua and "AFAR_LUA=" .. root:run({ "readlink", "-f", lua }).stdout:gsub("\n", "") .. " " or ""
+    local line = ("%s%s %s/script.lua; echo status $?; sleep 100"):format(lua, afar_path, dir)
+    run("new-session", "-d", "-x", "150", "-y", "30", "-s", "s", line)
+  end
+
+  after_each(function() pcall(run, "kill-server") end)
+
+  local function type_line(text)
+    run("send-keys", "-t", "s", "-l", text)
+    run("send-keys", "-t", "s", "Enter")
+  end
+
+  for _, case in ipairs {
+    { "sudo", 'here:su("alice"):sudo("root")', "to become root:", "root" },
+    { "su", 'here:su("nobody"):su("alice")', "password of alice on", "alice" },
+    { "doas", 'here:su("alice"):doas("root")', "doas (alice", "root" },
+  } do
+    local name, reach, question, user = unpack(case)
+    it(name .. " asks for the password, which isn't shown", function()
+      session(('local here = require("afar").here; local p = %s; print("I am " .. p:run{"id", "-un"}.stdout)'):format(reach))
+      wait_for(question)
+      type_line "open sesame"
+      local shown = wait_for "status 0"
+      assert.is_truthy(shown:find("I am " .. user, 1, true), shown)
+      assert.is_nil(shown:find("sesame", 1, true))
+    end)
+  end
+
+  it("several wait for each other's answers", function()
+    session [[
+      local afar = require "afar"
+      local function reach() return afar.here:su("nobody"):su("alice") end
+      print(afar.map({ reach, reach }, function(p) return p:run({ "id", "-un" }).stdout end, { progress = false }))]]
+    wait_for "password of alice"
+    type_line "open sesame"
+    afar.sleep(0.5)
+    wait_for "password of alice"
+    type_line "open sesame"
+    wait_for "2 of 2 done, 0 failed"
+  end)
+
+  it("Ctrl-C at the question ends it, and the terminal shows again what is typed", function()
+    session 'require("afar").here:su("nobody"):su("alice")'
+    wait_for "password of alice"
+    run("send-keys", "-t", "s", "C-c")
+    wait_for "status 130"
+  end)
+
+  it("ssh asks by itself", function()
+    root:run { "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", dir .. "/host" }
+    local child = root:fork()
+    local port = 33000 + tonumber(root.pid) % 1000
+    child:exec {
+      "/usr/sbin/sshd", "-D", "-f", "/dev/null", "-p", port, "-h", dir .. "/host", "-o", "ListenAddress=127.0.0.1", "-o", "UsePAM=yes",
+      "-o", "PidFile=none", stdout = "null", stderr = "null",
+    }
+    session(([[
+      local o = { port = %d, user = "alice", config = "/dev/null", options = { StrictHostKeyChecking = "ask", UserKnownHostsFile = "%s/known" } }
+      print("I am " .. require("afar").here:ssh("127.0.0.1", o):run{"id", "-un"}.stdout)]]):format(port, dir))
+    wait_for "continue connecting"
+    type_line "yes"
+    wait_for "assword:"
+    type_line "open sesame"
+    assert.is_truthy(wait_for("status 0"):find("I am alice", 1, true))
+  end)
+end)
