@@ -1,212 +1,307 @@
---- Structured concurrency: nurseries, timeouts, cancellation; and that nothing stays behind far away.
+-- Structured concurrency: no routine outlives its nursery, and an error in one cancels the others.
 
 local afar = require "afar"
+local loop = require "afar.loop"
 local probe = require "spec.support.probe"
-local sched = require "afar.sched"
 
-local function message(f, ...)
+local p = afar.here
+
+local function fails(f, ...)
   local ok, err = pcall(f, ...)
-  assert(not ok, "it should have failed")
-  return tostring(err), err
+  assert(not ok, "it raised nothing")
+  return err
+end
+
+local function took(f, ...)
+  local start = loop.monotonic()
+  f(...)
+  return loop.monotonic() - start
 end
 
 describe("a nursery", function()
-  it("ends when all in it have ended, and gives what its function returns", function()
-    local order = {}
-    local result = afar.nursery(function(n)
-      for i = 3, 1, -1 do
-        n:spawn(function(text)
-          afar.sleep(i * 0.01)
-          order[#order + 1] = text .. i
-        end, "r")
+  it("runs all side by side, and ends when all have ended", function()
+    local log = {}
+    local seconds = took(afar.nursery, function(n)
+      for i = 1, 10 do
+        n:spawn(function()
+          afar.sleep(0.05)
+          log[#log + 1] = i
+        end)
       end
-      return "done"
+      assert.same({}, log)
     end)
-    assert.equal("done", result)
-    assert.same({ "r1", "r2", "r3" }, order)
+    assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }, log)
+    assert.is_true(seconds >= 0.05 and seconds < 0.3, seconds)
   end)
 
-  it("cancels all others at the first error, and raises it", function()
-    local ended = {}
-    local text = message(afar.nursery, function(n)
-      n:spawn(function()
-        local ok, err = pcall(afar.sleep, 60)
-        ended[1] = { ok, afar.is_cancelled(err) }
-        error(err, 0)
-      end)
-      n:spawn(function()
-        afar.sleep(0.01)
-        error "the first"
-      end)
-      local ok, err = pcall(afar.sleep, 60)
-      ended[2] = { ok, afar.is_cancelled(err) }
-      error(err, 0)
-    end)
-    assert.matches("the first$", text)
-    assert.same({ { false, true }, { false, true } }, ended)
+  it("gives what its function returns, nil too", function()
+    assert.same({ n = 3, [1] = 1, [3] = "x" }, (function(...)
+      return { n = select("#", ...), ... }
+    end)(afar.nursery(function() return 1, nil, "x" end)))
   end)
 
-  it("passes an error in its own function on, after the others have ended", function()
-    local ended
-    assert.matches("own", message(afar.nursery, function(n)
-      n:spawn(function()
-        pcall(afar.sleep, 60)
-        ended = true
-      end)
-      afar.sleep(0)
-      error "own"
-    end))
-    assert.is_true(ended)
-  end)
-
-  it("runs what was deferred however it ends, the last first", function()
-    local order = {}
-    message(afar.nursery, function(n)
-      n:defer(function() order[#order + 1] = "a" end)
-      n:defer(function()
-        afar.sleep(0.01)
-        order[#order + 1] = "b"
-      end)
-      error "x"
-    end)
-    assert.same({ "b", "a" }, order)
-  end)
-
-  it("can be cancelled, which is no error", function()
-    local slept = 0
+  it("passes arguments, nil too", function()
+    local got
     afar.nursery(function(n)
-      n:spawn(function()
-        afar.sleep(60)
-        slept = slept + 1
-      end)
-      afar.sleep(0.01)
-      n:cancel()
+      n:spawn(function(...) got = { n = select("#", ...), ... } end, 1, nil, nil)
     end)
-    assert.equal(0, slept)
+    assert.same({ n = 3, 1 }, got)
   end)
 
-  it("takes nobody in once it has ended", function()
+  it("may be nested, and spawned into from its routines", function()
+    local log = {}
+    afar.nursery(function(outer)
+      outer:spawn(function()
+        afar.nursery(function(inner)
+          inner:spawn(function()
+            afar.sleep(0.01)
+            outer:spawn(function() log[#log + 1] = "outer" end)
+            log[#log + 1] = "inner"
+          end)
+        end)
+        log[#log + 1] = "after inner"
+      end)
+    end)
+    assert.same({ "inner", "after inner", "outer" }, log)
+  end)
+
+  it("can't be used when it has ended", function()
     local kept
     afar.nursery(function(n) kept = n end)
-    assert.matches("it has ended", message(kept.spawn, kept, print))
+    assert.matches("it has ended", fails(kept.spawn, kept, print))
   end)
 
-  it("is cancelled with all inside by a timeout around it", function()
-    local inner
-    local text, err = message(afar.timeout, 0.05, function()
-      afar.nursery(function(n)
+  describe("in which a routine fails", function()
+    it("cancels all others, and raises that", function()
+      local ended, cancelled = 0, 0
+      local seconds = took(function()
+        local err = fails(afar.nursery, function(n)
+          for _ = 1, 5 do
+            n:spawn(function()
+              local ok, err = pcall(afar.sleep, 10)
+              assert(not ok and afar.is_cancelled(err))
+              cancelled = cancelled + 1
+              error(err, 0)
+            end)
+          end
+          n:spawn(function()
+            afar.sleep(0.01)
+            error("this one", 0)
+          end)
+          afar.sleep(10)
+          ended = ended + 1
+        end)
+        assert.equal("this one", err)
+      end)
+      assert.equal(0, ended)
+      assert.equal(5, cancelled)
+      assert.is_true(seconds < 1)
+    end)
+
+    it("waits until the others have cleaned up", function()
+      local cleaned
+      fails(afar.nursery, function(n)
         n:spawn(function()
-          local _, why = pcall(afar.sleep, 60)
-          inner = afar.is_cancelled(why)
-          error(why, 0)
+          pcall(afar.sleep, 10)
+          afar.sleep(0.02)
+          cleaned = true
+        end)
+        afar.sleep(0.01)
+        error "no"
+      end)
+      assert.is_true(cleaned)
+    end)
+
+    it("raises the first error, and that of its function", function()
+      assert.equal("first", fails(afar.nursery, function(n)
+        n:spawn(function() error("first", 0) end)
+        n:spawn(function() error("second", 0) end)
+      end))
+      assert.equal("own", fails(afar.nursery, function() error("own", 0) end))
+    end)
+
+    it("passes error objects on as they are, with where they came from", function()
+      local err = fails(afar.nursery, function(n)
+        n:spawn(function() p:open "/no/such" end)
+      end)
+      assert.is_true(afar.is_error(err, "ENOENT"))
+      assert.matches("nursery_spec.lua", err.traceback)
+    end)
+
+    it("is catchable outside of the inner one, with the outer going on", function()
+      local log = {}
+      afar.nursery(function(outer)
+        outer:spawn(function()
+          afar.sleep(0.03)
+          log[#log + 1] = "outer lives"
+        end)
+        local value, err = afar.try(afar.nursery, function(inner)
+          inner:spawn(function() error("inner dies", 0) end)
+        end)
+        assert.is_nil(value)
+        log[#log + 1] = err
+      end)
+      assert.same({ "inner dies", "outer lives" }, log)
+    end)
+  end)
+
+  describe("that is cancelled", function()
+    it("ends at once, without an error", function()
+      local seconds = took(afar.nursery, function(n)
+        n:spawn(afar.sleep, 10)
+        n:spawn(function() afar.nursery(function(inner) inner:spawn(afar.sleep, 10) end) end)
+        afar.sleep(0.01)
+        n:cancel()
+        assert.is_true(afar.is_cancelled(fails(afar.sleep, 10)))
+      end)
+      assert.is_true(seconds < 1)
+    end)
+
+    it("cancels what is spawned later, too", function()
+      local slept
+      afar.nursery(function(n)
+        n:cancel()
+        n:spawn(function()
+          afar.sleep(5)
+          slept = true
         end)
       end)
+      assert.is_nil(slept)
     end)
-    assert.is_true(err.timeout)
-    assert.matches("not done within 0.05 s", text)
-    assert.is_true(inner)
+
+    it("takes the results of what was sent: nothing is left open far away", function()
+      local child = p:fork()
+      child:getcwd()
+      local held = probe.holds(child)
+      for _ = 1, 20 do
+        afar.nursery(function(n)
+          for _ = 1, 10 do
+            n:spawn(function()
+              child:open "/etc/passwd"
+              child:pipe2()
+            end)
+          end
+          n:spawn(function()
+            afar.sleep(0)
+            n:cancel()
+          end)
+        end)
+      end
+      assert.is_true(probe.soon(function() return probe.holds(child).fds == held.fds end))
+      assert.same(held, probe.holds(child))
+      child:exit()
+    end)
+
+    it("ends what waits far away, in order", function()
+      local from, to = p:pipe2()
+      local log = {}
+      afar.nursery(function(n)
+        for i = 1, 3 do
+          n:spawn(function()
+            local ok, err = pcall(from.read, from)
+            log[#log + 1] = tostring(ok) .. tostring(afar.is_cancelled(err))
+            error(err, 0)
+          end, i)
+        end
+        afar.sleep(0.01)
+        n:cancel()
+      end)
+      assert.same({ "falsetrue", "falsetrue", "falsetrue" }, log)
+      to:write "x"
+      assert.equal("x", from:read())
+      from:close()
+      to:close()
+    end)
+  end)
+
+  it("defers what is to be done in any case, the last first", function()
+    local log = {}
+    local function note(word) log[#log + 1] = word end
+    fails(afar.nursery, function(n)
+      n:defer(note, "first")
+      n:defer(note, "second")
+      n:spawn(function()
+        pcall(afar.sleep, 5)
+        note "routine"
+      end)
+      afar.sleep(0.01)
+      error "no"
+    end)
+    assert.equal("routine second first", table.concat(log, " "))
   end)
 end)
 
 describe("a timeout", function()
-  it("gives what its function returns", function()
-    assert.same({ 1, 2 }, { afar.timeout(1, function(a, b) return a, b end, 1, 2) })
+  it("leaves alone what is fast enough", function()
+    assert.equal("x", afar.timeout(1, function()
+      afar.sleep(0.01)
+      return "x"
+    end))
+    afar.sleep(0.02)
   end)
 
-  it("is an error that try returns", function()
-    local ok, err = afar.try(afar.timeout, 0.01, afar.sleep, 60)
-    assert.is_nil(ok)
+  it("ends what isn't, and says so", function()
+    local err
+    local seconds = took(function() err = fails(afar.timeout, 0.05, afar.sleep, 5) end)
     assert.is_true(err.timeout)
-    afar.sleep(0.02) -- and is over
+    assert.equal("timeout: not done within 0.05 s", tostring(err))
+    assert.is_true(seconds >= 0.05 and seconds < 0.5)
   end)
 
-  it("lets errors pass", function() assert.matches("inner", message(afar.timeout, 1, error, "inner")) end)
+  it("can be nested: each ends its own", function()
+    local value, inner = afar.timeout(5, function() return afar.try(afar.timeout, 0.02, afar.sleep, 5) end)
+    assert.is_nil(value)
+    assert.is_true(inner.timeout)
+    local log = {}
+    local err = fails(afar.timeout, 0.05, function()
+      log[1] = fails(afar.timeout, 5, afar.sleep, 5)
+      error(log[1], 0)
+    end)
+    assert.is_true(err.timeout)
+    assert.equal("timeout: not done within 0.05 s", tostring(err))
+  end)
+
+  it("ends a nursery, and all in it", function()
+    local cancelled = 0
+    local err = fails(afar.timeout, 0.03, afar.nursery, function(n)
+      for _ = 1, 3 do
+        n:spawn(function()
+          pcall(afar.sleep, 5)
+          cancelled = cancelled + 1
+        end)
+      end
+    end)
+    assert.is_true(err.timeout)
+    assert.equal(3, cancelled)
+  end)
+
+  it("of 0 still lets a call be made that needs no waiting", function()
+    assert.equal(1, afar.timeout(0, function() return 1 end))
+    assert.is_true(fails(afar.timeout, 0, afar.sleep, 1).timeout)
+  end)
+
+  it("passes other errors on", function() assert.equal("mine", fails(afar.timeout, 1, error, "mine", 0)) end)
 end)
 
 describe("try", function()
-  it("returns what the function does, or nil and the error", function()
-    assert.equal(7, afar.try(function() return 7 end))
-    local ok, err = afar.try(afar.here.open, afar.here, "/no/such")
-    assert.is_nil(ok)
+  it("gives what the function gives, or nil and the error", function()
+    assert.same({ 1, 2 }, { afar.try(function() return 1, 2 end) })
+    local value, err = afar.try(p.open, p, "/no/such")
+    assert.is_nil(value)
     assert.equal("ENOENT", err.name)
+    assert.same({ nil, "mine" }, { afar.try(error, "mine", 0) })
   end)
 
   it("lets cancellations pass", function()
-    local went_on
+    local after
     afar.nursery(function(n)
       n:spawn(function()
-        afar.try(afar.sleep, 60)
-        went_on = true
+        afar.try(afar.sleep, 5)
+        after = true
       end)
       afar.sleep(0.01)
       n:cancel()
     end)
-    assert.is_nil(went_on)
-  end)
-end)
-
-describe("cancelling", function()
-  local p
-  before_each(function() p = afar.here:fork() end)
-  after_each(function() p:exit(0) end)
-
-  --- What the process holds after 20 waits of `f()` were cut short is what it held before.
-  local function leaves_nothing(f)
-    pcall(afar.timeout, 0.005, f)
-    local before = probe.holds(p)
-    for i = 1, 20 do
-      pcall(afar.timeout, i * 0.0005, f)
-    end
-    assert.same(before, probe.holds(p))
-  end
-
-  it("a wait for a pipe leaves no fd and no memory", function()
-    leaves_nothing(function()
-      local from, to = p:pipe2()
-      local ok, err = pcall(from.read, from, 10000)
-      from:close()
-      to:close()
-      if not ok then error(err, 0) end
-    end)
-  end)
-
-  it("a run leaves no process, no fd and no memory", function()
-    leaves_nothing(function() p:run { "sleep", "60" } end)
-  end)
-
-  it("an open leaves no fd", function()
-    leaves_nothing(function()
-      while true do p:open "/etc/passwd" end
-    end)
-  end)
-
-  it("can't interrupt what can't wait, and says so", function()
-    assert.matches("can't wait here", message(table.sort, { 2, 1, 3 }, function(a, b)
-      afar.sleep(0.001)
-      return a < b
-    end))
-  end)
-end)
-
-describe("coroutines of the script's own", function()
-  it("may make calls, and yield values meanwhile", function()
-    local numbers = coroutine.wrap(function()
-      for i = 1, 3 do
-        afar.sleep(0.001)
-        coroutine.yield(afar.here:getpid() - afar.here.pid + i)
-      end
-    end)
-    assert.same({ 1, 2, 3 }, { numbers(), numbers(), numbers() })
-  end)
-
-  it("are resumed as usual when they raise", function()
-    local co = coroutine.create(function()
-      afar.sleep(0.001)
-      error "inside"
-    end)
-    local ok, err = coroutine.resume(co)
-    assert.is_false(ok)
-    assert.matches("inside", err)
-    assert.is_table(sched.current())
+    assert.is_nil(after)
   end)
 end)
