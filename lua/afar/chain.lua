@@ -515,6 +515,11 @@ local function succeeded(recorder, ref)
   return result >= 0 or result < -4095
 end
 
+--- What a placeholder stands for is closed within the chain: nobody gets a handle to it, which would close whatever has the number then.
+function chain.forget(value)
+  if getmetatable(value) == Placeholder then rawset(value, "finish", nil) end
+end
+
 local function settle(recorder, placeholder)
   local finish, ref = rawget(placeholder, "finish"), rawget(placeholder, "ref")
   if recorder.fate or not finish or (ref and not succeeded(recorder, ref)) then return end

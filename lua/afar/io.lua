@@ -225,6 +225,7 @@ local function record_close(r, fd)
   local source = chain.source(number)
   local ref = r:call("close", { if_ok = source, always = not source, aside = true }, number)
   if getmetatable(fd) == fds.Fd then fds.forget(fd) end
+  chain.forget(fd)
   return function() end, ref
 end
 

@@ -118,3 +118,20 @@ describe("p:blocking", function()
     p:exit(0)
   end)
 end)
+
+describe("an fd that is opened and closed in one chain", function()
+  it("has no handle, whose end would close what has the number then", function()
+    local h = afar.here
+    h:chain(function(c)
+      local file = c:open "/etc/hosts"
+      file:fstat()
+      file:close()
+    end)
+    local kid = h:fork()
+    for _ = 1, 3 do
+      collectgarbage()
+      h:getpid()
+    end
+    assert.equal(0, kid:exit(0).code)
+  end)
+end)
