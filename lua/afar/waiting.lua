@@ -21,6 +21,7 @@ local function listen(self)
     while true do
       self.signals:next()
       self.signals.bytes = ""
+      self.count = self.count + 1
       for id in pairs(self.sleepers) do loop.complete(id) end
     end
   end)
@@ -28,29 +29,50 @@ local function listen(self)
   for id in pairs(self.sleepers) do loop.complete(id) end
 end
 
-local function join(parent)
+--- The one of the parent that is not just being ended: that would take its mask back under a new one.
+local function current(parent)
   local self = rawget(parent, "child_news")
+  while self and self.closing do
+    sched.join(self.closing)
+    self = rawget(parent, "child_news")
+  end
+  return self
+end
+
+local function join(parent)
+  local self = current(parent)
   if not self then
-    self = { users = 0, sleepers = {} }
+    self = { users = 0, sleepers = {}, count = 0 }
     rawset(parent, "child_news", self)
     self.opening = sched.start(function() self.signals = parent:signals "SIGCHLD" end)
   end
   self.users = self.users + 1
-  sched.join(self.opening)
-  if not self.signals then error(self.opening.values[1], 0) end
-  self.routine = self.routine or sched.start(listen, self)
   return self
 end
 
+local function open(self)
+  sched.join(self.opening)
+  if not self.signals then error(self.opening.values[1], 0) end
+  self.routine = self.routine or sched.start(listen, self)
+end
+
+--- Whoever is the last ends it, in a routine of its own: no cancellation leaves it half done.
 local function leave(parent, self)
   self.users = self.users - 1
   if self.users > 0 then return end
-  rawset(parent, "child_news", nil)
-  if self.routine then sched.cancel(self.routine, "nobody waits") end
-  if self.signals then self.signals:close() end
+  self.closing = sched.start(function()
+    sched.join(self.opening)
+    if self.routine then sched.cancel(self.routine, "nobody waits") end
+    if self.signals then pcall(self.signals.close, self.signals) end
+    rawset(parent, "child_news", nil)
+  end)
+  sched.join(self.closing)
 end
 
-local function sleep(self)
+--- Waits for more news than there were when `count` of them had come.
+local function sleep(self, count)
+  if self.failed then error(self.failed, 0) end
+  if self.count ~= count then return end
   local id = loop.id()
   self.sleepers[id] = true
   local ok, err = pcall(sched.wait, id, function() return true end)
@@ -92,11 +114,13 @@ end
 
 local function wait_change(child, options, news)
   local C = child.parent.machine.sys.C
+  open(news)
   while not child.status do
+    local count = news.count
     local seen = look(child, options + C.WEXITED + C.WNOHANG + C.WNOWAIT)
     if seen and (seen.code or seen.signal) then return child:wait() end
     if seen then return look(child, options + C.WNOHANG) or seen end
-    sleep(news)
+    sleep(news, count)
   end
   return child.status
 end

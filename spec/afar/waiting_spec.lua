@@ -42,6 +42,22 @@ describe("waiting", function()
         assert.is_nil(way.root:sigprocmask().SIGCHLD)
       end)
 
+      it("misses no stop that comes while it looks", function()
+        local other, child = sleeper(way.root), sleeper(way.root)
+        afar.nursery(function(n)
+          n:spawn(other.wait, other, { stopped = true }) -- so that somebody listens all the time
+          afar.sleep(0.05)
+          for _ = 1, 300 do
+            n:spawn(child.kill, child, "SIGSTOP")
+            assert.equal("SIGSTOP", afar.timeout(5, child.wait, child, { stopped = true }).stopped)
+            child:kill "SIGCONT"
+          end
+          child:kill "SIGKILL"
+          other:kill "SIGKILL"
+        end)
+        child:wait()
+      end)
+
       it("for one of several gives the first that ends, and leaves the others alone", function()
         local long, short = sleeper(way.root), sleeper(way.root, "0.05")
         local child, status = afar.wait_any { long, short }
