@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bindings.h"
+#include "pump.h"
 #include "stream.h"
 
 #define TYPE "afar.channel"
@@ -41,8 +42,7 @@ static void complete(struct channel *channel, uint64_t *id) {
   *id = 0;
 }
 
-/* Gives the other side new credit for `length` bytes that were taken, in lumps. */
-static void took(struct channel *channel, size_t length) {
+void channel_took(struct channel *channel, size_t length) {
   channel->taken += (uint32_t)length;
   if (channel->taken < channel->window / 2 || channel->ended || channel->closing || !channel->stream)
     return;
@@ -59,11 +59,13 @@ int channel_on_data(struct channel *channel, const char *data, size_t length) {
     return 0;
   if (channel->sink) {
     int error = channel->sink->data(channel->sink, data, length);
-    took(channel, length);
+    channel_took(channel, length);
     return error;
   }
   bytes_append(&channel->in, data, length);
   complete(channel, &channel->read_id);
+  if (channel->pump)
+    pump_run(channel->pump);
   return 0;
 }
 
@@ -77,19 +79,23 @@ void channel_on_end(struct channel *channel, enum fate fate, int error) {
   complete(channel, &channel->write_id);
   if (channel->sink)
     channel->sink->end(channel->sink, fate, error);
+  if (channel->pump)
+    pump_run(channel->pump);
 }
 
 /* Whether nothing more can be written. The end of what is read, by itself, says nothing of that: a socket may be half
  * closed. */
-static int write_over(const struct channel *channel) {
+int channel_write_over(const struct channel *channel) {
   int failed = channel->ended && (channel->error || channel->fate != FATE_EOF);
   return !channel->stream || channel->closing || channel->eof_sent || failed;
 }
 
 void channel_wake_writer(struct channel *channel) {
-  if (write_over(channel) || channel_room(channel) == 0)
+  if (channel_write_over(channel) || channel_room(channel) == 0)
     return;
   complete(channel, &channel->write_id);
+  if (channel->pump)
+    pump_run(channel->pump);
   if (channel->sink && channel->sink->credit)
     channel->sink->credit(channel->sink);
 }
@@ -121,7 +127,7 @@ void channel_adopt(struct channel *channel, struct sink *sink) {
   channel->sink = sink;
   int error = length > 0 ? sink->data(sink, bytes_head(&channel->in), length) : 0;
   bytes_drop(&channel->in, length);
-  took(channel, length);
+  channel_took(channel, length);
   if (channel->sink && (channel->ended || error))
     channel->sink->end(channel->sink, error ? FATE_LOST : channel->fate, error ? -error : channel->error);
 }
@@ -134,7 +140,7 @@ size_t channel_room(const struct channel *channel) {
 }
 
 long channel_write(struct channel *channel, const char *data, size_t length) {
-  if (write_over(channel))
+  if (channel_write_over(channel))
     return -EPIPE;
   size_t room = channel_room(channel);
   if (length > room)
@@ -149,6 +155,8 @@ void channel_close(struct channel *channel) {
   if (channel->closing || !channel->stream)
     return;
   channel->closing = 1;
+  if (channel->pump)
+    pump_stop(channel->pump);
   if (channel->stream->state == STREAM_ENDED)
     return;
   stream_frame(channel->stream, channel->number, AFAR_CLOSE, 0);
@@ -182,7 +190,7 @@ static int l_read(lua_State *L) {
     length = max;
   lua_pushlstring(L, bytes_head(&channel->in), length);
   bytes_drop(&channel->in, length);
-  took(channel, length);
+  channel_took(channel, length);
   return 1;
 }
 
@@ -198,6 +206,27 @@ static int l_write(lua_State *L) {
   else
     lua_pushinteger(L, count);
   return 1;
+}
+
+/* pump(to, most) -> id, which completes with how many bytes went from here to there without passing through Lua: fewer
+ * than `most` when this channel's end has come, or the other one takes no more */
+static int l_pump(lua_State *L) {
+  struct channel *from = channel_check(L, 1), *to = channel_check(L, 2);
+  lua_Number most = luaL_checknumber(L, 3);
+  luaL_argcheck(L, !from->sink && !from->pump, 1, "is in use");
+  luaL_argcheck(L, from != to && !to->sink && !to->pump, 2, "is in use");
+  uint64_t id = loop_id(from->loop);
+  pump_start(from, to, (uint64_t)most, id);
+  lua_pushnumber(L, (lua_Number)id);
+  return 1;
+}
+
+/* stop(): ends the pump of which this channel is an end; its completion comes with what was moved so far */
+static int l_stop(lua_State *L) {
+  struct channel *channel = channel_check(L, 1);
+  if (channel->pump)
+    pump_stop(channel->pump);
+  return 0;
 }
 
 static int wait_for(lua_State *L, struct channel *channel, uint64_t *id, int ready) {
@@ -218,7 +247,7 @@ static int l_wait_read(lua_State *L) {
 
 static int l_wait_write(lua_State *L) {
   struct channel *channel = channel_check(L, 1);
-  return wait_for(L, channel, &channel->write_id, write_over(channel) || channel_room(channel) > 0);
+  return wait_for(L, channel, &channel->write_id, channel_write_over(channel) || channel_room(channel) > 0);
 }
 
 /* forget(): whoever waited doesn't any more (it was cancelled) */
@@ -259,6 +288,8 @@ static const luaL_Reg methods[] = {
     {"wait_read", l_wait_read},
     {"wait_write", l_wait_write},
     {"forget", l_forget},
+    {"pump", l_pump},
+    {"stop", l_stop},
     {"eof", l_eof},
     {"close", l_close},
     {"__gc", l_gc},

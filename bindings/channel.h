@@ -12,6 +12,7 @@
 
 struct stream;
 struct channel;
+struct pump;
 
 /* Who takes what arrives. Without one the bytes are kept for channel_read(), as far as the credit goes. */
 struct sink {
@@ -33,6 +34,7 @@ struct channel {
   uint64_t granted; /* bytes that the other side may still send */
   struct bytes in;
   struct sink *sink;
+  struct pump *pump;          /* of which it is an end */
   uint64_t read_id, write_id; /* completions that wait for bytes, for room */
   struct bytes fds;           /* int: numbers of fds that have arrived, and whose message has not */
   enum fate fate;
@@ -47,9 +49,13 @@ struct channel *channel_new(struct stream *stream, uint32_t number, uint32_t to_
 void channel_unref(struct channel *channel);
 /* Sends as much as credit and the stream allow; returns how much, or -EPIPE once the channel has ended. */
 long channel_write(struct channel *channel, const char *data, size_t length);
+/* Whether nothing more can be written. */
+int channel_write_over(const struct channel *channel);
 /* How much channel_write() would take now. */
 size_t channel_room(const struct channel *channel);
 void channel_close(struct channel *channel);
+/* So many bytes were taken out of `in`: in lumps, the other side is given new credit for them. */
+void channel_took(struct channel *channel, size_t length);
 /* What the stream calls: */
 int channel_on_data(struct channel *channel, const char *data, size_t length);
 void channel_on_end(struct channel *channel, enum fate fate, int error);

@@ -8,6 +8,10 @@ local sched = require "afar.sched"
 
 local attach = {}
 
+local FILE_WINDOW = 1024 * 1024 -- of bytes under way: a file is never waited for
+
+local function window_of(fd) return fd.kind == "file" and FILE_WINDOW or hello.WINDOW end
+
 local function flags_of(fd, mode)
   local flags = 0
   if mode:find "r" then flags = flags + hello.ATTACH_READ end
@@ -17,9 +21,10 @@ local function flags_of(fd, mode)
 end
 
 --- Makes the root's fd `number`, which came from one of its processes, a channel. Nobody waits for it.
-function attach.in_root(machine, number, channel, flags)
+function attach.in_root(machine, number, channel, flags, window)
   local r = chain.record(machine.root)
-  r:attach(channel:number(), number, flags, hello.WINDOW, hello.WINDOW)
+  window = window or hello.WINDOW
+  r:attach(channel:number(), number, flags, window, window)
   machine.root.table.internal[number] = true
   r:submit()
   return r
@@ -51,7 +56,7 @@ local function from_root(p, fd, channel, flags)
   local r = chain.record(p)
   r.args = { n = 1, fd }
   if fd.kind == "pipe" then r:call("fcntl", nil, fd.number, p.machine.sys.C.F_SETFL, p.machine.sys.C.O_NONBLOCK) end
-  local ref = r:attach(channel:number(), fd.number, flags, hello.WINDOW, hello.WINDOW)
+  local ref = r:attach(channel:number(), fd.number, flags, window_of(fd), window_of(fd))
   fds.forget(fd)
   r:run()
   p.table.internal[r:result(ref)] = true
@@ -72,7 +77,7 @@ local function from_other(p, fd, channel, flags)
   if number and p.machine.local_ then number = sched.wait(p.machine.stream:send_fd(number)) end -- it came to the host itself
   r:check()
   if not number or number < 0 then error(errors.lost(p, "attach", r.args, "lost"), 0) end
-  local attached = attach.in_root(p.machine, number, channel, flags)
+  local attached = attach.in_root(p.machine, number, channel, flags, window_of(fd))
   attached:wait()
   attached:check()
 end
@@ -84,7 +89,7 @@ end
 ---@return userdata channel
 function attach.channel(p, fd, mode)
   fds.near(fd, p, "attach")
-  local channel = p.machine.stream:channel(hello.WINDOW, hello.WINDOW)
+  local channel = p.machine.stream:channel(window_of(fd), window_of(fd))
   local step = p.is_root and from_root or from_other
   local ok, err = pcall(step, p, fd, channel, flags_of(fd, mode))
   if ok then return channel end

@@ -11,6 +11,8 @@ local pump = require "afar.pump"
 
 local copy = {}
 
+local PART = 4 * 1024 * 1024 -- after which the progress is told
+
 local function check_errno(errno, p, call, path)
   if errno and errno ~= 0 then error(errors.errno(p, call, { n = 1, path }, errno), 0) end
 end
@@ -19,11 +21,13 @@ end
 local function move(from, to, tell)
   local done = 0
   while true do
-    local data, errno = pump.read(from)
-    if data == "" then return done, errno end
-    if not pump.write(to, data) then return done, 0 end
-    done = done + #data
+    local moved = pump.move(from, to, PART)
+    done = done + moved
     tell(done)
+    if moved < PART then
+      local data, errno = from:read()
+      return done, data == false and errno or 0
+    end
   end
 end
 

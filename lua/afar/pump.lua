@@ -49,4 +49,16 @@ function pump.write(channel, data)
   return true
 end
 
+--- Moves up to `most` bytes from one channel to another, without bringing them to Lua. Returns how many: fewer when there are no more, or when
+--- the other end doesn't take any more.
+---@return integer
+function pump.move(from, to, most)
+  local moved = sched.wait(from:pump(to, most), function()
+    from:stop()
+    return false
+  end)
+  sched.check()
+  return moved
+end
+
 return pump
