@@ -238,6 +238,22 @@ static void channel_transfer(int object, const char *name) {
   act(2);
 }
 
+/* One channel's bytes go into another, or no more. */
+static void do_pump(void) {
+  int from_object, to_object;
+  struct channel *from = some_channel(&from_object), *to = some_channel(&to_object);
+  if (!from || !to || from == to || from->sink || to->sink)
+    return;
+  if (from->pump || to->pump) {
+    method(from_object, "stop");
+    return act(1);
+  }
+  method(from_object, "pump");
+  lua_pushvalue(f.L, to_object);
+  lua_pushnumber(f.L, some_length(&f.chance, 5000));
+  take_id(3);
+}
+
 static void do_channel_call(void) {
   int object;
   struct channel *channel = some_channel(&object);

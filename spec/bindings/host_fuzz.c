@@ -104,10 +104,10 @@ static void flush_far(void) {
 
 static void some_act(void) {
   static void (*const acts[])(void) = {
-      do_channel,     do_submit,    do_submit,        do_submit, do_cancel,   do_channel_call, do_channel_call,
-      do_stream_call, do_task_call, do_wait_for_task, do_drop,   far_answers, far_answers,     far_answers,
-      far_answers,    far_sends,    far_gives_credit, far_ends,  far_closes,  far_hands_fd,    far_pings,
-      far_does_wrong, do_call,      do_call,          ring_act,  ring_act,    ring_act};
+      do_channel,      do_submit,      do_submit,    do_submit,        do_cancel, do_channel_call, do_pump,
+      do_channel_call, do_stream_call, do_task_call, do_wait_for_task, do_drop,   far_answers,     far_answers,
+      far_answers,     far_answers,    far_sends,    far_gives_credit, far_ends,  far_closes,      far_hands_fd,
+      far_pings,       far_does_wrong, do_call,      do_call,          ring_act,  ring_act,        ring_act};
   acts[below(&f.chance, sizeof acts / sizeof *acts)]();
 }
 
