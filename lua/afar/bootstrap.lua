@@ -22,6 +22,7 @@ local bootstrap = {
 }
 
 local STDERR_KEPT = 64 * 1024
+local LAST_WORDS = 0.2 -- seconds
 local IGNORED = { "SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM" } -- Ctrl-C must not cut the way to the far side before the cleanups have run
 
 -- ---- the command ----
@@ -120,6 +121,9 @@ local function end_child(self)
     child:kill "SIGKILL"
     child:wait()
   end
+  -- Its last words; not those of whom it has left behind, who may hold its stderr open for ever.
+  pcall(nursery.timeout, LAST_WORDS, sched.join, self.listener)
+  self.stderr:close()
   if self.terminal then self.terminal:close() end
 end
 
@@ -130,7 +134,7 @@ local PROBLEMS = {
     return ("the far machine's architecture is %s, for which there is no stub"):format(details), "x86_64 and aarch64 are known"
   end,
   noexec = function(details)
-    return ("the far machine has no place to write a program and execute it (tried:%s)"):format(details),
+    return ("the far machine has no place to write a program and execute it (tried: %s)"):format(details),
       "a writable directory without noexec, or $XDG_RUNTIME_DIR set to one"
   end,
 }
@@ -163,6 +167,7 @@ local function converse(self)
     if stream:state() == "noise" then sched.wait(stream:wait_noise(), function() return true end) end
   end
   if stream:state() == "hello" then sched.wait(stream:wait_open(), function() return true end) end
+  if stream:state() == "ended" then answer(self) end -- its last message may have come with its end
   return stream:state() == "open"
 end
 
@@ -179,7 +184,6 @@ local function fail(self)
   local noise = self.stream:noise()
   end_child(self)
   if self.gave_up then error(self.gave_up, 0) end
-  pcall(nursery.timeout, 1, sched.join, self.listener)
   local status = self.child.status
   local what, message, hint
   local _, _, reason = self.stream:state()
@@ -240,7 +244,11 @@ function bootstrap.start(p, call, spec, opts)
     error(up, 0)
   end
   if not up then fail(self) end
-  local made = machine.new(self.stream, opts.name, { via = self.child, finish = function() end_child(self) end })
+  local known, made = pcall(machine.new, self.stream, opts.name, { via = self.child, finish = function() end_child(self) end })
+  if not known then
+    end_child(self)
+    error(made, 0)
+  end
   self.machine = made
   heed_signals(made.root)
   for variable, value in pairs(opts.environ or {}) do made.root.environ[variable] = value or nil end

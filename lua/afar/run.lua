@@ -229,7 +229,7 @@ local function run_to_end(self, spec)
   local child, pipes = start(self, spec)
   local ok, result = pcall(collect, child, spec, pipes)
   if ok then return result end
-  stop(child)
+  pcall(stop, child) -- what is told is why it was cut short
   error(result, 0)
 end
 
