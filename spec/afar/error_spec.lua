@@ -58,6 +58,7 @@ describe("an error", function()
       end
     end)
     assert.equal("EMFILE", err.name)
+    assert.is_true(#held > 3 and #held < 12)
     assert.matches("Too many open files %(EMFILE%); close some fds, or raise RLIMIT_NOFILE", tostring(err))
     child:exit()
   end)
