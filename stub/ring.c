@@ -105,19 +105,24 @@ void ring_turn(struct server *server) {
   take(server);
 }
 
-/* Whether all of it can be read and written; what follows takes that for granted. */
-static int64_t probe(struct server *server, uint64_t address) {
+static int touch(struct server *server, uint64_t at, int write) {
   uint8_t byte;
+  int error = memory_read(&server->memory, &byte, at, 1);
+  return error || !write ? error : memory_write(&server->memory, at, &byte, 1);
+}
+
+/* Whether all of it can be read, and what the stub writes be written; what follows takes that for granted. The host may
+ * be writing requests already: a byte of its own is never written back, as it would be what it was before. */
+static int64_t probe(struct server *server, uint64_t address) {
+  enum { STEP = 2048 };
   if (address > ~0ull - sizeof(struct afar_ring))
     return -EFAULT;
-  for (uint64_t at = address; at < address + sizeof(struct afar_ring); at += 2048) {
-    int error = memory_read(&server->memory, &byte, at, 1);
-    if (!error)
-      error = memory_write(&server->memory, at, &byte, 1);
-    if (error)
-      return error;
-  }
-  return 0;
+  int error = touch(server, address + offsetof(struct afar_ring, host_pad), 1);
+  if (!error)
+    error = touch(server, address + offsetof(struct afar_ring, stub_pad), 1);
+  for (size_t at = offsetof(struct afar_ring, to_stub); !error && at < sizeof(struct afar_ring); at += STEP)
+    error = touch(server, address + at, at >= offsetof(struct afar_ring, to_host));
+  return error ? error : touch(server, address + sizeof(struct afar_ring) - 1, 1);
 }
 
 int64_t ring_begin(struct server *server, const uint64_t args[6]) {
