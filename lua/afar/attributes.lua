@@ -106,6 +106,8 @@ end)
 
 -- ---- limits and priority ----
 
+local INFINITY = 0xffffffffffffffffULL -- RLIM_INFINITY
+
 --- p:prlimit(pid, resource, new): the limits as they were, { soft =, hard = }, math.huge for none; new: the same, either may be missing; see prlimit(2).
 --- pid: 0, a process, a child, or a number. resource: "RLIMIT_NOFILE".
 process.define_recorded("prlimit", function(r, p, pid, resource, new)
@@ -113,7 +115,7 @@ process.define_recorded("prlimit", function(r, p, pid, resource, new)
   local old_at, new_at = r:scratch(16), 0
   local function put(value, default)
     if value == nil then value = default end
-    return value == math.huge and ffi.new("uint64_t", -1) or ffi.new("uint64_t", value)
+    return value == math.huge and INFINITY or ffi.new("uint64_t", value)
   end
   if new then
     if type(new) ~= "table" or not (new.soft or new.hard) then
@@ -127,7 +129,7 @@ process.define_recorded("prlimit", function(r, p, pid, resource, new)
   return function(r_)
     local words = ffi.new "uint64_t[2]"
     ffi.copy(words, r_:data(data), 16)
-    local function get(word) return word == ffi.new("uint64_t", -1) and math.huge or tonumber(word) end
+    local function get(word) return word == INFINITY and math.huge or tonumber(word) end
     return { soft = get(words[0]), hard = get(words[1]) }
   end, ref
 end)
