@@ -1,62 +1,93 @@
---- Standard fds: here those of the host; far away /dev/null, and channels that end in the host's.
+-- Where the standard fds of far programs end: in the host's.
 
 local afar = require "afar"
+local loop = require "afar.loop"
 
-local function shell(script)
-  local result = afar.here:run { "build/afar", "-e", script, check = false }
-  return result.stdout, result.stderr, result.status
+local here = afar.here
+local HOST = os.getenv "AFAR" or "build/afar"
+
+--- What a host writes when it runs a script: its result has stdout and stderr. Its stdin has something that nobody far away may read.
+local function run(text, options)
+  local spec = { HOST, "-e", "local afar = require 'afar'; local function open(name) return afar.here:bootstrap { 'sh', name = name } end; " .. text }
+  spec.stdin = "stdin of the host\n"
+  for key, value in pairs(options or {}) do
+    spec[key] = value
+  end
+  return here:run(spec)
 end
 
-local FAR = [[
-  local afar = require "afar"
-  local function far(name) return afar.here:bootstrap { "sh", "-c", afar.SCRIPT, name = name } end
-]]
-
-describe("standard fds", function()
-  it("are the host's, here", function()
-    local out, err = shell [[require("afar").here:fork():exec({ "sh", "-c", "echo out; echo err >&2" }):check()]]
-    assert.equal("out\n", out)
-    assert.equal("err\n", err)
-  end)
-
-  it("end in the host's, from far away, in order with what the script prints", function()
-    local out, err = shell(FAR .. [[
-      local root = far "web"
+describe("the standard fds of far programs", function()
+  it("are the host's, as they are, for one machine", function()
+    local result = run [[
+      local far = open "one"
       print "before"
-      root:fork():exec({ "sh", "-c", "echo out; echo err >&2; printf end" }):check()
-    ]])
-    assert.equal("before\nout\nend", out)
-    assert.equal("err\n", err)
+      far:fork():exec({ "sh", "-c", "echo out; echo err >&2; printf 'no newline'" }):check() ]]
+    assert.equal("before\nout\nno newline", result.stdout)
+    assert.equal("err\n", result.stderr)
   end)
 
-  it("name the machine when there are several", function()
-    local out = shell(FAR .. [[
-      local one, two = far "one", far "two"
-      one:fork():exec({ "sh", "-c", "echo from one; printf unfinished" }):check()
-      two:fork():exec({ "sh", "-c", "echo from two; echo again" }):check()
-    ]])
-    assert.matches("one: from one\n", out)
-    assert.matches("one: unfinished\n", out)
-    assert.matches("two: from two\ntwo: again\n", out)
+  it("are prefixed with the machine's name, line by line, for several", function()
+    local result = run [[
+      local one, two = open "one", open "two"
+      one:fork():exec({ "sh", "-c", "printf 'a\nb'; sleep 0.1; echo c" }):check()
+      two:fork():exec({ "sh", "-c", "echo d; echo e >&2; printf f" }):check() ]]
+    local lines = {}
+    for line in result.stdout:gmatch "[^\n]*\n" do
+      lines[#lines + 1] = line
+    end
+    table.sort(lines)
+    assert.same({ "one: a\n", "one: bc\n", "two: d\n", "two: f\n" }, lines)
+    assert.equal("two: e\n", result.stderr)
   end)
 
-  it("lose nothing of much output", function()
-    local out = shell(FAR .. [[
-      far("web"):fork():exec({ "seq", "200000" }):check()
-    ]])
-    local count = select(2, out:gsub("\n", ""))
-    assert.equal(200000, count)
-    assert.matches("\n200000\n$", out)
+  it("bring all, however much, before the host ends", function()
+    local result = run [[
+      local far = open "one"
+      far:fork():exec({ "sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x; echo end >&2" }):check() ]]
+    assert.equal(3000000, #result.stdout)
+    assert.equal("end\n", result.stderr)
   end)
 
-  it("give far programs nothing to read", function()
-    local out = shell(FAR .. [[far("web"):fork():exec({ "wc", "-c" }):check()]])
-    assert.equal("0\n", out)
+  it("bring what was written before a machine was left", function()
+    local result = run [[
+      local far = open "one"
+      far:fork():exec({ "echo", "from far" }):check()
+      far:disconnect()
+      print "after" ]]
+    assert.equal("from far\nafter\n", result.stdout)
   end)
 
-  it("don't keep the program from ending while something lives far away", function()
-    local _, err, status = shell(FAR .. [[far("web"):fork():exec { "sleep", "100" }]])
-    assert.equal("", err)
-    assert.equal(0, status.code)
+  it("have nothing to read", function()
+    local result = run [[
+      local far = open "one"
+      io.write("far: ", far:run({ "cat" }).stdout, far:read(0), "\n")
+      far:fork():exec({ "sh", "-c", "cat; echo cat has ended" }):check()
+      io.write("here: ", io.read "*a") ]]
+    assert.equal("far: \ncat has ended\nhere: stdin of the host\n", result.stdout)
+  end)
+
+  it("are not waited for when somebody far away keeps them", function()
+    local start = loop.monotonic()
+    local result = run [[
+      local far = open "one"
+      far:fork():exec({ "sh", "-c", "echo started; (sleep 2; echo never) & exit 0" }):check() ]]
+    assert.equal("started\n", result.stdout)
+    assert.is_true(loop.monotonic() - start < 1.5)
+  end)
+
+  it("of this machine are the host's own", function()
+    local result = run [[
+      local p = afar.here:fork()
+      p:exec({ "sh", "-c", "echo out; echo err >&2; cat" }):check() ]]
+    assert.equal("out\nstdin of the host\n", result.stdout)
+    assert.equal("err\n", result.stderr)
+  end)
+
+  it("end when the host's have ended", function()
+    local result = run([[
+      local far = open "one"
+      local status = far:fork():exec({ "sh", "-c", "yes | head -c 10000000" }):wait()
+      io.stderr:write("still here\n") ]], { stdout = "null" })
+    assert.equal("still here\n", result.stderr)
   end)
 end)
