@@ -99,6 +99,23 @@ describe("run", function()
       end
     end)
 
+    it("gives programs that start together the environment of that moment", function()
+      local root = way.root
+      for round = 1, 5 do
+        root.environ.SPEC_ROUND = ("round"):rep(200) .. round
+        local got = {}
+        afar.nursery(function(n)
+          for i = 1, 10 do
+            n:spawn(function() got[i] = root:run({ "sh", "-c", "echo $SPEC_ROUND" }).stdout end)
+          end
+        end)
+        for i = 1, 10 do
+          assert.equal(root.environ.SPEC_ROUND .. "\n", got[i])
+        end
+      end
+      root.environ.SPEC_ROUND = nil
+    end)
+
     it("ends its program when the time is over", function()
       local ok, err = pcall(way.root.run, way.root, { "sh", "-c", "exec sleep 60", timeout = 0.2 })
       assert.is_false(ok)

@@ -52,6 +52,35 @@ describe("a stream", function()
     assert.equal("SIGPIPE", stuck_child:wait().signal)
   end)
 
+  it("goes on writing to who has only ended to write", function()
+    local a, b = root:socketpair()
+    local channel = attach.channel(root, a, "rw")
+    root:syscall("shutdown", b, 1)
+    assert.equal("", pump.read(channel))
+    local got = 0
+    afar.nursery(function(n)
+      n:spawn(function()
+        assert.is_true(pump.write(channel, ("x"):rep(MEGABYTE)))
+        channel:eof()
+      end)
+      repeat
+        local data = b:read()
+        got = got + #data
+      until data == ""
+    end)
+    assert.equal(MEGABYTE, got)
+    channel:close()
+    b:close()
+  end)
+
+  it("tells a writer that nobody reads any more", function()
+    local from, to = root:pipe2()
+    local channel = attach.channel(root, to, "w")
+    from:close()
+    assert.is_false(pump.write(channel, ("x"):rep(MEGABYTE)))
+    channel:close()
+  end)
+
   it("gives all that was written before an end", function()
     local channel = zeros(3 * MEGABYTE)
     assert.equal(3 * MEGABYTE, #pump.read_all(channel))
