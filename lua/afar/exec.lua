@@ -103,9 +103,7 @@ local function record_places(r, p, spec, setup, mask)
   return tried
 end
 
---- Records and queues an exec; `finish` waits for it.
-function exec.begin(p, spec)
-  local r = chain.record(p)
+local function record(r, p, spec)
   local C = p.machine.sys.C
   r.args = { n = 1, table.concat(spec, " ") }
   r.spec = spec
@@ -117,7 +115,16 @@ function exec.begin(p, spec)
   local setup = r:value(0)
   r.tried = record_places(r, p, spec, setup, mask)
   r.C = C
-  return r:submit()
+end
+
+--- Records and queues an exec; `finish` waits for it.
+function exec.begin(p, spec)
+  local r = chain.record(p)
+  local ok, err = pcall(r.by, r, record, p, spec)
+  if ok then ok, err = pcall(r.submit, r) end
+  if ok then return r end
+  command.settle_environ(r)
+  error(err, 0)
 end
 
 --- Which of several failures says most: that it may not be executed, rather than that it isn't there.
