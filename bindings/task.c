@@ -125,13 +125,21 @@ static void submit_waiting(struct task *task) {
   }
 }
 
+/* Gives up a reference; that of a call is kept for the next one. */
+static void chain_drop(struct task *task, struct chain *chain) {
+  if (chain->call && chain->refs == 1 && !task->spare)
+    task->spare = chain;
+  else
+    chain_unref(chain);
+}
+
 /* Tells who waits; gives up the task's reference. */
 static void chain_complete(struct task *task, struct chain *chain, int64_t result, enum fate fate) {
   loop_complete(task->loop, chain->id, result, fate);
   chain->id = 0;
   chain->done = 1;
   chain->fate = fate;
-  chain_unref(chain);
+  chain_drop(task, chain);
 }
 
 static void chain_done(struct task *task, struct chain *chain, enum fate fate) {
@@ -703,7 +711,7 @@ static int l_call(lua_State *L) {
     look_for(task, chain);
   if (chain->outcomes[0].state == OUTCOME_DONE) {
     lua_pushnumber(L, (lua_Number)chain->outcomes[0].result);
-    task->spare = chain;
+    chain_drop(task, chain);
     return 1;
   }
   lua_pushnil(L);
@@ -711,7 +719,7 @@ static int l_call(lua_State *L) {
   lua_pushnumber(L, (lua_Number)chain->id);
   if (chain->done) /* the task ended while we looked */
     loop_complete(task->loop, chain->id, 0, chain->fate);
-  chain_unref(chain);
+  chain_drop(task, chain);
   return 2;
 }
 
