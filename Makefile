@@ -78,9 +78,13 @@ endif
 build/sources: | build/
 	@echo '$(LUA_SOURCES)' > $@
 
-build/embedded.c: host/embed.lua build/sources $(LUA_SOURCES) $(STUBS)
+# As a bootstrap over a network sends them.
+%.gz: %
+	@gzip -9nc $< > $@
+
+build/embedded.c: host/embed.lua build/sources $(LUA_SOURCES) $(STUBS) $(STUBS:=.gz)
 	@echo '$(LUAJIT) host/embed.lua $@ ...'
-	@$(LUAJIT) host/embed.lua $@ $(STUBS) $(LUA_SOURCES)
+	@$(LUAJIT) host/embed.lua $@ $(STUBS) $(STUBS:=.gz) $(LUA_SOURCES)
 
 # ---- the host, plain and with sanitizers ----
 

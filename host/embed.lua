@@ -31,7 +31,7 @@ local function add_module(path)
 end
 
 for i = 2, #arg do
-  local architecture = arg[i]:match "stub%-([%w_]+)$"
+  local architecture = arg[i]:match "stub%-([%w_.]+)$" -- with ".gz" behind it: compressed
   if architecture then
     add(stubs, architecture, read(arg[i]))
   else

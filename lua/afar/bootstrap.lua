@@ -195,7 +195,7 @@ end
 
 local function begin(p, call, spec, opts)
   local marker = spawn.random(16)
-  local filled, tell = fill(spec, marker, opts.brief and {} or require "afar.stubs")
+  local filled, tell = fill(spec, marker, opts.brief and {} or require "afar.packed")
   local self = {
     p = p, call = call, name = opts.name or table.concat(spec, " "), marker = marker, said = "", answered = 0, explain = opts.explain,
     question = opts.question,

@@ -86,7 +86,7 @@ end
 local function version()
   local stubs = {}
   for architecture in pairs(require "afar.stubs") do
-    stubs[#stubs + 1] = architecture
+    if not architecture:find "%.gz$" then stubs[#stubs + 1] = architecture end
   end
   table.sort(stubs, function(a, b) return a > b end)
   return ("afar %s (%s, stub %s)"):format(require "afar.version", jit.version, table.concat(stubs, ", "))

@@ -38,9 +38,9 @@ local PARTS = {
   "[ -t 0 ]&&stty raw -echo;",
   '[ -z "$s" ]||if k base64;then D="base64 -d";elif k openssl;then D="openssl base64 -d -A";',
   'elif k busybox&&echo|busybox base64 >&7 2>&7;then D="busybox base64 -d";',
-  'elif k perl;then D="perl -MMIME::Base64 -e print(decode_base64(<STDIN>))";fi;',
+  'elif k perl;then D="perl -MMIME::Base64 -e print(decode_base64(<STDIN>))";fi;@UNPACK@',
   -- The stub's bytes, to stdout. Where the stream ends amid them there is nobody left to work for.
-  'w(){ if [ "$D" ];then echo $s|$D;else while IFS= read -r l;do case $l in .)return 0;;esac;printf "$l";done;exit 1;fi;};',
+  'w(){ if [ "$D" ];then echo $s|$D|$Z;else while IFS= read -r l;do case $l in .)return 0;;esac;printf "$l";done;exit 1;fi;};',
   'a(){ f=$d/.afar-$m;{ x=$f;[ $1 = n ]||{ exec 9<"$f";rm -f "$f";x=/proc/self/fd/9;};',
   'chmod 700 "$x"&&[ -x "$x" ]&&{ [ "$D" ]||echo "$m-send $h";}&&w >&8;} 8>"$f"',
   '&&{ "$x" <&- >&7;[ $? = 64 ];}||{ r;return 1;};};',
@@ -49,6 +49,17 @@ local PARTS = {
   '[ "$x" ]||{ echo "$m-error noexec$t";exit 1;};umask $u;',
   'case $x in "$f")AFAR_UNLINK=$f;export AFAR_UNLINK;exec "$x" $m 0 1;;*)exec "$x" $m 0 1 9;;esac',
 }
+
+-- What the stubs in the command go through behind their decoding; without it the far side asks for them, as they are.
+local UNPACK = {
+  gzip = 'if k gzip;then Z="gzip -dc";elif k busybox&&echo|busybox gzip >&7 2>&7;then Z="busybox gzip -dc";else D=;fi;',
+  plain = "Z=cat;",
+}
+
+local function is_packed(stubs)
+  local _, any = next(stubs)
+  return any ~= nil and any:sub(1, 2) == "\31\139"
+end
 
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -96,7 +107,8 @@ end
 
 --- The command that turns a shell at the far end into a root; every login shell understands it.
 -- Without stubs (or without that of its machine) the far side asks for its stub.
----@param opts { marker: string, stubs?: table<string, string> } marker: 32 hexadecimal digits; stubs by machine
+---@param opts { marker: string, stubs?: table<string, string> } marker: 32 hexadecimal digits; stubs by machine, all as they are or
+---  all compressed by gzip
 ---@return string command to be the last argument of ssh, or of any shell's -c
 function script.command(opts)
   local marker = opts.marker
@@ -106,6 +118,7 @@ function script.command(opts)
     MARKER_HEAD = marker:sub(1, 16),
     MARKER_TAIL = marker:sub(17),
     MACHINES = machine_arms(opts.stubs or {}),
+    UNPACK = is_packed(opts.stubs or {}) and UNPACK.gzip or UNPACK.plain,
   }
   local text = table.concat(PARTS):gsub("@([A-Z_]+)@", values)
   local command = "exec /bin/sh -c '" .. text .. "'"
