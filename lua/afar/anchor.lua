@@ -3,7 +3,7 @@
 
 local bit = require "bit"
 local ffi = require "ffi"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local greeting = require "afar.greeting"
 local plain = require "afar.plain"
@@ -40,7 +40,7 @@ end
 ---@return table memory { address =, size = }
 function anchor.commit(p, at, block)
   local memory = { address = p.space:alloc(p, #block), size = #block }
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 0 }
   r:write(memory.address, block)
   r:write(at, greeting.word(memory.address))
@@ -52,7 +52,7 @@ end
 
 local function read(p, address, length)
   local parts, step = {}, p.machine.read_max
-  local r = chain.record(p)
+  local r = requests.record(p)
   for from = 0, length - 1, step do
     parts[#parts + 1] = r:fetch(address + from, math.min(step, length - from))
     if r.count == 200 or from + step >= length then
@@ -60,7 +60,7 @@ local function read(p, address, length)
       for i, part in ipairs(parts) do
         if type(part) ~= "string" then parts[i] = r:data(part) end
       end
-      r = chain.record(p)
+      r = requests.record(p)
     end
   end
   return table.concat(parts)

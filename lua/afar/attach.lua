@@ -1,6 +1,6 @@
 --- An fd of a process becomes a channel: the root carries what goes through it, framed, without a copy through the process.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local hello = require "afar.hello"
@@ -22,7 +22,7 @@ end
 
 --- Makes the root's fd `number`, which came from one of its processes, a channel. Nobody waits for it.
 function attach.in_root(machine, number, channel, flags, window)
-  local r = chain.record(machine.root)
+  local r = requests.record(machine.root)
   window = window or hello.WINDOW
   r:attach(channel:number(), number, flags, window, window)
   machine.root.table.internal[number] = true
@@ -53,7 +53,7 @@ function attach.received(r, _, send)
 end
 
 local function from_root(p, fd, channel, flags)
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 1, fd }
   if fd.kind == "pipe" then r:call("fcntl", nil, fd.number, p.machine.sys.C.F_SETFL, p.machine.sys.C.O_NONBLOCK) end
   local ref = r:attach(channel:number(), fd.number, flags, window_of(fd), window_of(fd))
@@ -64,7 +64,7 @@ end
 
 --- Any other process hands it to the root over its carrier.
 local function from_other(p, fd, channel, flags)
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 1, fd }
   local C = p.machine.sys.C
   if fd.kind == "pipe" then r:call("fcntl", nil, fd.number, C.F_SETFL, C.O_NONBLOCK) end

@@ -1,7 +1,7 @@
 --- bootstrap: any command whose stdin and stdout reach a shell, or the stub itself, at the far end gives a root there.
 
 local attach = require "afar.attach"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local command = require "afar.command"
 local errors = require "afar.error"
 local fds = require "afar.fd"
@@ -212,7 +212,7 @@ end
 
 --- What is executed there is not to ignore what the command on the way was told to.
 local function heed_signals(root)
-  local r = chain.record(root)
+  local r = requests.record(root)
   local default = r:bytes(("\0"):rep(32))
   for _, name in ipairs(IGNORED) do
     r:call("rt_sigaction", nil, root.machine.sys.C[name], default, 0, 8)

@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local loop = require "afar.loop"
 local process = require "afar.process"
@@ -133,7 +133,7 @@ end
 
 local function reap(self)
   local parent = self.parent
-  local r = chain.record(parent)
+  local r = requests.record(parent)
   r.args = { n = 1, self.pid }
   local info = r:scratch(128)
   local hold = r:hold(self.pidfd, POLLIN)
@@ -203,7 +203,7 @@ function Child:kill(signal)
   if self.status then return end
   local parent = self.parent
   local number = parent.machine.sys:const(signal or "SIGTERM", "SIG", "kill")
-  local r = chain.record(parent)
+  local r = requests.record(parent)
   r.args = { n = 2, self.pid, signal or "SIGTERM" }
   local sent = r:call("pidfd_send_signal", { may_fail = true }, self.pidfd, number, 0, 0)
   r:run()
@@ -229,7 +229,7 @@ process.define("wait", function(self, what) return of(self, "wait"):wait(what) e
 process.define("exit", function(self, code)
   if rawget(self, "session") then return require("afar.persistent").exit(self, code) end
   local child = of(self, "exit")
-  local r = chain.record(self)
+  local r = requests.record(self)
   r.args = { n = 1, code or 0 }
   r:call("exit_group", { flush = true }, code or 0)
   r:start()

@@ -3,7 +3,7 @@
 local ffi = require "ffi"
 
 local attach = require "afar.attach"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local children = require "afar.child"
 local cloneflags = require "afar.cloneflags"
 local errors = require "afar.error"
@@ -27,7 +27,7 @@ local LAST = 2 ^ 32 - 1
 --- Closes all that is the root's own in a child's copy of its table: everything from ZONE on but the child's carrier, wherever
 --- that is. It is never at ZONE itself, where the root's own stream is.
 local function close_internal(r, block)
-  local carrier = r:value(chain.load32(block + hello.CARRIER), { always = true, aside = true })
+  local carrier = r:value(requests.load32(block + hello.CARRIER), { always = true, aside = true })
   local below = r:call("close_range", { if_ok = carrier, may_fail = true, aside = true }, hello.ZONE, carrier - 1, 0)
   r:call("close_range", { if_ok = below, may_fail = true, aside = true }, carrier + 1, LAST, 0)
   return r:call("close_range", { if_failed = below, may_fail = true }, hello.ZONE, LAST, 0)
@@ -40,7 +40,7 @@ local function close_between(child, parent)
     kept[#kept + 1] = number
   end
   table.sort(kept)
-  local r = chain.record(child)
+  local r = requests.record(child)
   local function close_to(last)
     if from <= last then r:call("close_range", { always = true, may_fail = true }, from, last, 0) end
   end
@@ -63,7 +63,7 @@ end
 
 --- Where close_range is missing (before Linux 5.9): one by one.
 local function close_known(child, parent)
-  local r = chain.record(child)
+  local r = requests.record(child)
   for number in pairs(parent.table.internal) do
     if number ~= child.carrier then r:call("close", { always = true, may_fail = true }, number) end
   end
@@ -72,7 +72,7 @@ end
 
 --- The child's first requests, sent along with its birth.
 local function first_chain(child, parent, block, shares_table)
-  local r = chain.record(child)
+  local r = requests.record(child)
   local closed
   if not shares_table then
     if parent.is_root then
@@ -82,7 +82,7 @@ local function first_chain(child, parent, block, shares_table)
         r:call("close", { always = true, may_fail = true }, number)
       end
     end
-    r:call("close", { always = true, may_fail = true }, chain.load32(block + hello.FD))
+    r:call("close", { always = true, may_fail = true }, requests.load32(block + hello.FD))
   end
   r:value(0, { always = true }) -- once it answers, the child has told its carrier
   local carrier = r:fetch(block + hello.CARRIER, 4, { always = true })
@@ -136,9 +136,9 @@ end
 
 local function close_pair(r, pair, what, block, shares_table)
   if not shares_table then
-    r:call("close", { if_ok = pair, may_fail = true, aside = true }, chain.load32(block + hello.FD + 4))
+    r:call("close", { if_ok = pair, may_fail = true, aside = true }, requests.load32(block + hello.FD + 4))
   else
-    r:call("close", { if_ok = pair, if_failed = what, may_fail = true, aside = true }, chain.load32(block + hello.FD + 4))
+    r:call("close", { if_ok = pair, if_failed = what, may_fail = true, aside = true }, requests.load32(block + hello.FD + 4))
   end
 end
 
@@ -151,8 +151,8 @@ end
 --- A root's part: its end of the pair becomes a channel in the same chain.
 local function record_root(r, block, channel, pair, shares_table)
   local socket = hello.ATTACH_READ + hello.ATTACH_WRITE + hello.ATTACH_SOCKET
-  local attached = r:attach(channel:number(), chain.load32(block + hello.FD), socket, hello.WINDOW, hello.WINDOW)
-  r:call("close", { if_ok = pair, if_failed = attached, may_fail = true, aside = true }, chain.load32(block + hello.FD))
+  local attached = r:attach(channel:number(), requests.load32(block + hello.FD), socket, hello.WINDOW, hello.WINDOW)
+  r:call("close", { if_ok = pair, if_failed = attached, may_fail = true, aside = true }, requests.load32(block + hello.FD))
   close_pair(r, pair, attached, block, shares_table)
   return attached
 end
@@ -160,7 +160,7 @@ end
 --- Any other parent's part: it hands its end of the pair to the root.
 local function record_other(r, parent, block, pair, shares_table)
   local send = attach.record_send(r, parent, block + hello.CMSG)
-  r:call("close", { if_ok = pair, may_fail = true, aside = true }, chain.load32(block + hello.FD))
+  r:call("close", { if_ok = pair, may_fail = true, aside = true }, requests.load32(block + hello.FD))
   close_pair(r, pair, send.ref, block, shares_table)
   return send
 end
@@ -200,7 +200,7 @@ function clone.begin(parent, flags, before, brief, cgroup)
   flags = cloneflags.check(parent, flags)
   local machine = parent.machine
   local shares_table = has(flags, machine.sys.C.CLONE_FILES)
-  local r = chain.record(parent)
+  local r = requests.record(parent)
   r.args = { n = 1, machine.sys:names(flags, "CLONE_") }
   if before then before(r) end
   local fd, carrier
@@ -252,7 +252,7 @@ function Birth:make_child()
 end
 
 local function reap(parent, pid)
-  local r = chain.record(parent)
+  local r = requests.record(parent)
   r:call("kill", { may_fail = true }, pid, 9)
   r:call("wait4", { may_fail = true, always = true, flush = true }, pid, 0, 0, 0)
   r:run()

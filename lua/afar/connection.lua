@@ -1,6 +1,6 @@
 --- Connections: accept and connect, which wait without blocking the process.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local io = require "afar.io"
@@ -86,7 +86,7 @@ local function record_outcome(r, number, o)
 end
 
 local function new_record(self, value)
-  local r = chain.record(fds.process_of(self))
+  local r = requests.record(fds.process_of(self))
   r.args = { n = 2, self, value }
   r:pin(self)
   return r

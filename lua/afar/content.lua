@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local attach = require "afar.attach"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local io = require "afar.io"
@@ -63,7 +63,7 @@ end
 ---@param path string
 ---@return string
 process.define("read_file", function(self, path)
-  local r = chain.record(self)
+  local r = requests.record(self)
   r.args = { n = 1, path }
   local fd, more, data = record_read(r, self, path)
   r:run()
@@ -90,7 +90,7 @@ local function record_type(r, p, stat, stat_at)
   words[0] = word
   local iov = r:bytes(ffi.string(words, 32))
   local copy = r:call("process_vm_readv", { if_ok = stat, may_fail = true, aside = true }, p.pid, iov, 1, iov + 16, 1, 0)
-  return r:value(chain.load32(word), { if_ok = copy, expect = 0x81, may_fail = true, aside = true })
+  return r:value(requests.load32(word), { if_ok = copy, expect = 0x81, may_fail = true, aside = true })
 end
 
 --- What is there already, and whether the chain may go on behind it: if that is nothing, or an ordinary file. `known` says what was
@@ -126,7 +126,7 @@ end
 --- Puts on the new file what the old one has: owner, extended attributes, mode. (In this order: a change of owner takes capabilities and
 --- set-user-id away, an access list changes the mode.)
 local function record_kept(r, p, fd, old, known, mode)
-  local function at(field) return chain.load32(old.stat_at + stats.offset(p.machine, field), old.stat) end
+  local function at(field) return requests.load32(old.stat_at + stats.offset(p.machine, field), old.stat) end
   local last = r:call("fchown", { if_ok = old.stat, aside = true }, fd, at "st_uid", at "st_gid")
   for name, value in pairs(known.attributes or {}) do
     last = r:call("fsetxattr", { if_ok = last, aside = true }, fd, r:string(name), r:bytes(value), #value, 0)
@@ -144,7 +144,7 @@ local function record_fresh(r, p, fd, old, job)
   local seen = r:call("fstat", { if_ok = sample, aside = true }, sample, old.stat_at)
   r:call("close", { if_ok = sample, aside = true }, sample)
   r:call("unlinkat", { if_ok = sample, aside = true }, C.AT_FDCWD, at, 0)
-  return r:call("fchmod", { aside = true }, fd, chain.load32(old.stat_at + stats.offset(p.machine, "st_mode"), seen))
+  return r:call("fchmod", { aside = true }, fd, requests.load32(old.stat_at + stats.offset(p.machine, "st_mode"), seen))
 end
 
 local function record_rename(r, p, fd, ready, name, path, opts)
@@ -161,7 +161,7 @@ local function record_commit(r, p, fd, written, old, job)
   local fresh = record_fresh(r, p, file, old, job)
   local renamed = record_rename(r, p, file, kept, job.temporary, job.path, job.opts)
   local placed = record_rename(r, p, file, fresh, job.temporary, job.path, job.opts)
-  local opened = chain.source(fd)
+  local opened = requests.source(fd)
   r:call("close", { if_ok = opened, always = not opened, may_fail = true, aside = true }, fd)
   local not_renamed = r:value(1, { if_ok = opened, if_failed = renamed, may_fail = true, aside = true })
   r:call("unlinkat", { if_ok = not_renamed, if_failed = placed, may_fail = true, aside = true }, C.AT_FDCWD, r:string(job.temporary), 0)
@@ -188,7 +188,7 @@ end
 --- All in one chain.
 local function write_small(job)
   local p = job.p
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 1, job.path }
   local old = record_old(r, p, job.path, job.known)
   local fd = record_temporary(r, p, job.temporary, old.gate)
@@ -213,7 +213,7 @@ end
 --- Longer content: the temporary file first, then its bytes, then the rest as one chain.
 local function write_large(job)
   local p = job.p
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 1, job.path }
   local old = record_old(r, p, job.path, job.known)
   local opened = record_temporary(r, p, job.temporary, old.gate)
@@ -226,7 +226,7 @@ local function write_large(job)
     discard(job, fd)
     error(err, 0)
   end
-  r = chain.record(p)
+  r = requests.record(p)
   r.args = { n = 1, job.path }
   old = record_old(r, p, job.path, { regular = true, attributes = {} })
   local done = record_commit(r, p, fd.number, old.gate, old, job)

@@ -3,7 +3,7 @@
 -- The ways are tried in turn, from the one that moves fewest bytes: copy_file_range(2), sendfile(2), splice(2), splice(2) through a pipe, and
 -- read(2) and write(2) through the process's memory, which works for all.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local io = require "afar.io"
@@ -32,12 +32,12 @@ Copy.__index = Copy
 local UNFIT = { EINVAL = true, ENOSYS = true, EXDEV = true, EOPNOTSUPP = true, EBADF = true, ESPIPE = true, ETXTBSY = true, EPERM = true }
 
 local function record(self)
-  local r = chain.record(self.worker)
+  local r = requests.record(self.worker)
   r.args = self.args
   if self.worker ~= self.owner then
     --- Its calls can't be taken back, but it can be ended. Called from the loop: it must not wait.
     r.on_cancel = function()
-      local kill = chain.record(self.owner)
+      local kill = requests.record(self.owner)
       kill:call("pidfd_send_signal", { may_fail = true }, self.worker.child.pidfd, SIGKILL, 0, 0)
       self.owner.task:submit(kill.requests, true)
       return false
@@ -250,7 +250,7 @@ end
 
 --- The kinds of the two, asked for where they aren't known.
 local function kinds_of(p, list, args)
-  local r, modes = chain.record(p), {}
+  local r, modes = requests.record(p), {}
   r.args = args
   for i, fd in ipairs(list) do
     if not (type(fd) == "table" and fd.kind) then

@@ -1,6 +1,6 @@
 --- What is in a directory: listed, and looked at, many at once in one chain. Everything is relative to the directory's fd.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local files = require "afar.files"
@@ -57,7 +57,7 @@ end
 --- is all, and the errno when it failed; and the last request, which gives 0 when that was all.
 ---@param fd afar.Ref|integer
 function directory.record_entries(r, fd)
-  local parts, before = {}, chain.source(fd)
+  local parts, before = {}, requests.source(fd)
   for i, size in ipairs(PARTS) do
     local at = r:scratch(size)
     local ref = r:call("getdents64", if_ok(before), fd, at, size)
@@ -79,7 +79,7 @@ end
 function directory.rest(fd, list)
   local p = fds.process_of(fd)
   while true do
-    local r = chain.record(p)
+    local r = requests.record(p)
     r.args = { n = 1, fd }
     local finish = directory.record_entries(r, fds.near(fd, p, "getdents64"))
     r:run()
@@ -105,7 +105,7 @@ end
 --- All entries of the directory `path`, sorted; one round trip for those of ordinary size.
 ---@return { name: string, type: string }[]
 function directory.list(p, path, call)
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 1, path }
   local fd = directory.record_open(r, r.sys.C.AT_FDCWD, path, true)
   local finish, last = directory.record_entries(r, fd)
@@ -187,7 +187,7 @@ local function check_names(names)
 end
 
 local function stat_some(p, names, flags, found, failed)
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 1, ("%d paths"):format(#names) }
   local finish = directory.record_stats(r, r.sys.C.AT_FDCWD, names, flags)
   if r.count > 0 then r:run() end
@@ -233,7 +233,7 @@ end
 ---@return integer
 process.define("mkdir_p", function(self, path, mode)
   if type(path) ~= "string" or path == "" then error("mkdir_p: the path must be a string", 2) end
-  local r = chain.record(self)
+  local r = requests.record(self)
   r.args = { n = 2, path, mode }
   local made = record_parents(r, (path:gsub("(.)/+$", "%1")))
   local last = made[#made]

@@ -2,7 +2,7 @@
 
 local bit = require "bit"
 local ffi = require "ffi"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local nursery = require "afar.nursery"
@@ -89,7 +89,7 @@ end
 --- With a pointer: the system call as it is.
 local function wait_pointer(self, ptr, maxevents, timeout)
   local p = fds.process_of(self)
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 4, self, ptr, maxevents, timeout }
   maxevents = maxevents or math.floor(ptr.size / ffi.sizeof(r.sys.ctype.epoll_event))
   r:block()
@@ -100,7 +100,7 @@ end
 
 local function wait_once(self, maxevents, waits)
   local p = fds.process_of(self)
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 2, self, maxevents }
   r:pin(self)
   local finish = record_wait(r, self, maxevents, waits)

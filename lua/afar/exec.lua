@@ -1,7 +1,7 @@
 --- exec: a process becomes another program. One chain sets up what the program shall have, and tries each place where it may be.
 
 local command = require "afar.command"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local passing = require "afar.passing"
@@ -119,7 +119,7 @@ end
 
 --- Records and queues an exec; `finish` waits for it.
 function exec.begin(p, spec)
-  local r = chain.record(p)
+  local r = requests.record(p)
   local ok, err = pcall(r.by, r, record, p, spec)
   if ok then ok, err = pcall(r.submit, r) end
   if ok then return r end

@@ -1,6 +1,6 @@
 --- A handle to an open file: a number together with the fd table that it is valid in.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
 local process = require "afar.process"
@@ -92,7 +92,7 @@ function fd.near(value, owner, call)
     if value < 0 or value % 1 ~= 0 then error(("%s: %s is no fd"):format(call, value), 0) end
     return value
   end
-  local ref = chain.argument(value)
+  local ref = requests.argument(value)
   if ref then return ref end
   if getmetatable(value) ~= Fd then error(("%s: an fd was expected, not %s"):format(call, type(value)), 0) end
   check_handle(value, owner, call)
@@ -109,7 +109,7 @@ function fd.process_of(self)
 end
 
 local function run_method(f, self, ...)
-  local r = chain.record(fd.process_of(self))
+  local r = requests.record(fd.process_of(self))
   r.args = { n = select("#", ...) + 1, self, ... }
   r:pin(self)
   return process.finish(r, r:by(f, self, ...))

@@ -3,7 +3,7 @@
 
 local ffi = require "ffi"
 local bit = require "bit"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local io = require "afar.io"
@@ -281,7 +281,7 @@ local function pair(r, at, made, kind)
       return fds.new(r_.process, a + b * 256 + c * 65536 + d * 16777216, kind)
     end
   end
-  return handle(0), chain.load32(at, made), handle(1), chain.load32(at + 4, made)
+  return handle(0), requests.load32(at, made), handle(1), requests.load32(at + 4, made)
 end
 
 --- p:pipe2(flags): the read end and the write end of a new pipe; see pipe2(2). Close-on-exec.

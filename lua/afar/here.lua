@@ -2,7 +2,7 @@
 
 local ffi = require "ffi"
 local arenas = require "afar.arena"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local loop = require "afar.loop"
 local machine = require "afar.machine"
@@ -23,7 +23,7 @@ local function fail(why) error(errors.new(nil, "afar.here", {}, why), 0) end
 --- The root maps the memory that it shares with the host; from now on all that is allocated for its processes lies there.
 local function share(root_, arena)
   local C = root_.machine.sys.C
-  local r = chain.record(root_)
+  local r = requests.record(root_)
   local address = r:call("mmap", nil, 0, ARENA_SIZE, C.PROT_READ + C.PROT_WRITE, C.MAP_SHARED + C.MAP_NORESERVE, ARENA_FD, 0)
   r:call("close", { always = true, may_fail = true }, ARENA_FD)
   r:submit()

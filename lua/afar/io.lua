@@ -4,6 +4,7 @@
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local chain = require "afar.chain"
+local requests = require "afar.requests"
 local pointer = require "afar.pointer"
 local process = require "afar.process"
 local sched = require "afar.sched"
@@ -75,7 +76,7 @@ end
 --- What comes of a call that may find, after all, nothing there: nil then.
 local function attempt(f, self, ...)
   local process_ = fds.process_of(self)
-  local r = chain.record(process_)
+  local r = requests.record(process_)
   r.args = { n = select("#", ...) + 1, self, ... }
   r:pin(self)
   local finish, ref = r:by(f, self, ...)
@@ -156,7 +157,7 @@ local function record_part(r, self, data, at)
     return { r:call("sendto", { as = "write" }, self.number, r:bytes(part), #part, C.MSG_DONTWAIT + C.MSG_NOSIGNAL, 0, 0) }
   end
   local refs, address = {}, r:bytes(data:sub(at + 1, at + PIPE_PART * PIPE_PARTS))
-  local parts = math.max(1, math.min(PIPE_PARTS, math.floor(chain.room(r.process) / 2)))
+  local parts = math.max(1, math.min(PIPE_PARTS, math.floor(requests.room(r.process) / 2)))
   for i = 0, parts - 1 do
     local length = math.min(PIPE_PART, #data - at - i * PIPE_PART)
     if length <= 0 then break end
@@ -177,7 +178,7 @@ end
 
 local function write_part(self, data, at)
   local process_ = fds.process_of(self)
-  local r = chain.record(process_)
+  local r = requests.record(process_)
   r.args = { n = 2, self, data }
   r:pin(self)
   fds.near(self, process_, "write")
@@ -222,7 +223,7 @@ fds.define_recorded("pwrite", record_pwrite)
 --- Within a chain: performed whenever what it closes was opened, whatever else failed.
 local function record_close(r, fd)
   local number = fds.near(fd, r.process, "close")
-  local source = chain.source(number)
+  local source = requests.source(number)
   local ref = r:call("close", { if_ok = source, always = not source, aside = true }, number)
   if getmetatable(fd) == fds.Fd then fds.forget(fd) end
   chain.forget(fd)
@@ -243,7 +244,7 @@ fds.define("close", function(self)
   if not process_:is_alive() then return fds.forget(self) end
   fds.forget(self)
   end_holds(self.table, self.number)
-  local r = chain.record(process_)
+  local r = requests.record(process_)
   r.args = { n = 1, self }
   r:call("close", nil, self.number)
   r:submit()

@@ -2,7 +2,7 @@
 
 require "afar.channel" -- the class of what stream:channel() gives
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
 local facts = require "afar.hello"
@@ -70,7 +70,7 @@ local function watch(self)
     self.timer = sched.after(machine.ping_seconds, tick)
   end
   self.timer = sched.after(machine.ping_seconds, tick)
-  local r = chain.record(self.root)
+  local r = requests.record(self.root)
   r:ping(math.ceil(machine.ping_seconds * (machine.pings_missed + 1)))
   r.process.task:submit(r.requests, true)
 end

@@ -3,7 +3,7 @@
 local ffi = require "ffi"
 local bit = require "bit"
 local address = require "afar.address"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local cmsg = require "afar.cmsg"
 local errors = require "afar.error"
 local fds = require "afar.fd"
@@ -117,8 +117,8 @@ end
 local function bring(r, at, parts, after)
   local o = { if_ok = after, aside = true }
   local data = io.fetch_result(r, parts.data, parts.length, after)
-  local name = r:fetch(parts.name, chain.load32(at + OFFSET.namelen, after), o, NAME_MOST)
-  local control = r:fetch(parts.control, chain.load64(at + OFFSET.controllen, after), o, CONTROL_MOST)
+  local name = r:fetch(parts.name, requests.load32(at + OFFSET.namelen, after), o, NAME_MOST)
+  local control = r:fetch(parts.control, requests.load64(at + OFFSET.controllen, after), o, CONTROL_MOST)
   local flags = r:fetch(at + OFFSET.flags, 4, o)
   return function(r_)
     local list, number = cmsg.decode(r_, r_:data(control) or EMPTY), u32(r_:data(flags))
@@ -146,7 +146,7 @@ end
 --- What the fds that came are: known, they are read without any chance of blocking. One round trip, only where fds came.
 local function learn_kinds(self, list)
   local p = fds.process_of(self)
-  local r, modes = chain.record(p), {}
+  local r, modes = requests.record(p), {}
   for i, fd in ipairs(list) do
     local at = r:scratch(stats.size(p.machine))
     local stat = r:call("fstat", { always = true, may_fail = true }, fd.number, at)

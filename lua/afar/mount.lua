@@ -2,7 +2,7 @@
 
 local bit = require "bit"
 local ffi = require "ffi"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local pointer = require "afar.pointer"
@@ -112,7 +112,7 @@ end
 local function log_of(self)
   local lines = {}
   for _ = 1, 16 do
-    local r = chain.record(fds.process_of(self))
+    local r = requests.record(fds.process_of(self))
     local at = r:scratch(1024)
     local ref = r:call("read", { may_fail = true }, self.number, at, 1024)
     local data = r:fetch(at, ref, { if_ok = ref, aside = true, may_fail = true }, 1024)
@@ -127,7 +127,7 @@ end
 --- handle; "FSCONFIG_SET_PATH" and a path, relative to aux; "FSCONFIG_SET_BINARY" and bytes; "FSCONFIG_CMD_CREATE". An error tells what the filesystem said.
 fds.define("fsconfig", function(self, ...)
   local p = fds.process_of(self)
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = select("#", ...) + 1, self, ... }
   record_fsconfig(r, self, ...)
   local ok, err = pcall(r.run, r)

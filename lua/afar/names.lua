@@ -1,7 +1,7 @@
 --- More calls on names of files: links, renaming with flags, special files; files without a name; and where a program is.
 
 local bit = require "bit"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local command = require "afar.command"
 local directory = require "afar.directory"
 local errors = require "afar.error"
@@ -51,7 +51,7 @@ end)
 
 --- p:symlink_atomic(target, path): `path` is a symbolic link to `target` from now on; what was there before is replaced in one step. One round trip.
 process.define("symlink_atomic", function(self, target, path)
-  local r = chain.record(self)
+  local r = requests.record(self)
   r.args = { n = 2, target, path }
   local C = r.sys.C
   local temporary = paths.join(paths.dirname(path), ".afar-" .. spawn.random(6))
@@ -65,7 +65,7 @@ end)
 
 --- What is at each of these paths that may be executed and is a file.
 local function executable(p, candidates)
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 1, candidates[1] }
   local access = {}
   for i, path in ipairs(candidates) do

@@ -1,6 +1,6 @@
 --- Which fds a process has: those of others, taken over by pidfd; those that a program shall have; all others closed.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local children = require "afar.child"
 local errors = require "afar.error"
 local fds = require "afar.fd"
@@ -68,7 +68,7 @@ local function by_hand(p, list, flags)
     local entries = dir:getdents64()
     for _, entry in ipairs(entries) do open[#open + 1] = tonumber(entry.d_name) end
   until #entries == 0
-  local r, C = chain.record(p), p.machine.sys.C
+  local r, C = requests.record(p), p.machine.sys.C
   for _, number in ipairs(open) do
     for _, part in ipairs(list) do
       local inside = number >= part[1] and number <= part[2] and number ~= dir.number
@@ -105,7 +105,7 @@ end
 local function close_parts(p, list, flags)
   local C = p.machine.sys.C
   if flags == 0 then forget(p, list) end
-  local r = chain.record(p)
+  local r = requests.record(p)
   for _, part in ipairs(list) do r:call("close_range", nil, part[1], part[2], flags) end
   if r.count == 0 then return end
   local ok, err = pcall(r.run, r)

@@ -1,7 +1,7 @@
 --- Pointers: memory of a process, typed, sized, owned, and freed when the last one to it is collected.
 
 local ffi = require "ffi"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 
 ---@class afar.Pointer
@@ -139,7 +139,7 @@ function Pointer:bytes(offset, length)
     error(errors.new(self.process, "read", { self, offset, length }, "beyond the memory's end"), 0)
   end
   local process = self.process
-  local r = chain.record(process)
+  local r = requests.record(process)
   r:pin(self.allocation)
   local arena = process.space:in_place(self.address + offset, length)
   if arena then return arena:read(self.address + offset, length) end
@@ -176,7 +176,7 @@ function Pointer:write(value, offset)
     arena:write(self.address + offset, bytes)
     return self
   end
-  local r = chain.record(self.process)
+  local r = requests.record(self.process)
   r:pin(self.allocation)
   r:write(self.address + offset, bytes)
   r:run()

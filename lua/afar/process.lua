@@ -2,6 +2,7 @@
 --- their manpages, and helpers; both are defined in the modules that lua/afar/init.lua lists.
 
 local chain = require "afar.chain"
+local requests = require "afar.requests"
 local nearest = require "afar.nearest"
 
 ---@class afar.Process
@@ -29,7 +30,7 @@ function process.define(name, f) plain[name] = f end
 function process.define_recorded(name, f)
   recorded[name] = f
   plain[name] = function(self, ...)
-    local r = chain.record(self)
+    local r = requests.record(self)
     r.args = { n = select("#", ...), ... }
     return process.finish(r, r:by(f, self, ...))
   end

@@ -1,6 +1,6 @@
 --- p:remove_tree: a directory and all that is in it, by fds of directories: what is replaced by a symbolic link meanwhile leads nowhere else.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local directory = require "afar.directory"
 local errors = require "afar.error"
 local fds = require "afar.fd"
@@ -119,7 +119,7 @@ end
 
 --- Removes some entries; returns those that are to be tried again, now that they are empty.
 local function remove_some(job, dir, path, entries)
-  local r = chain.record(job.p)
+  local r = requests.record(job.p)
   r.args = { n = 1, path }
   for _, fd in ipairs(job.closing) do
     r:call("close", directory.if_ok(), fd.number)

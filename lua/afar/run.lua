@@ -1,6 +1,6 @@
 --- p:run{ ... }: a program is run to its end, and what it wrote is collected.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local clone = require "afar.clone"
 local command = require "afar.command"
 local errors = require "afar.error"
@@ -33,7 +33,7 @@ local function record_pipe(r, parent, ours)
   local pipe = { at = parent.space:alloc(parent, 8), space = parent.space, ours = ours, theirs = 1 - ours }
   r:store(pipe.at, ("\255"):rep(8)) -- no fds, if it can't be made
   r:call("pipe2", nil, pipe.at, C.O_CLOEXEC)
-  r:call("fcntl", nil, chain.load32(pipe.at + 4 * ours), C.F_SETFL, C.O_NONBLOCK)
+  r:call("fcntl", nil, requests.load32(pipe.at + 4 * ours), C.F_SETFL, C.O_NONBLOCK)
   return pipe
 end
 
@@ -45,7 +45,7 @@ local function take_end(r, parent, pipe)
   end
   local flag = pipe.ours == 0 and hello.ATTACH_READ or hello.ATTACH_WRITE
   pipe.channel = parent.machine.stream:channel(hello.WINDOW, hello.WINDOW)
-  pipe.attach = r:attach(pipe.channel:number(), chain.load32(pipe.at + 4 * pipe.ours), flag, hello.WINDOW, hello.WINDOW)
+  pipe.attach = r:attach(pipe.channel:number(), requests.load32(pipe.at + 4 * pipe.ours), flag, hello.WINDOW, hello.WINDOW)
 end
 
 local function number_at(bytes, index)
@@ -117,7 +117,7 @@ local function spec_of_child(spec, pipes)
   for key, value in pairs(spec) do own[key] = value end
   for _, name in ipairs { "stdin", "stdout", "stderr" } do
     if pipes[name] then
-      own[name] = chain.load32(pipes[name].at + 4 * pipes[name].theirs)
+      own[name] = requests.load32(pipes[name].at + 4 * pipes[name].theirs)
     elseif type(spec[name]) == "table" then
       own[name] = spec[name].number
     end
@@ -128,9 +128,9 @@ end
 
 --- After the clone: the parent gives up the program's ends, and takes its own.
 local function record_after(birth, pipes)
-  local r = chain.record(birth.parent)
+  local r = requests.record(birth.parent)
   for _, pipe in pairs(pipes) do
-    r:call("close", { always = true, may_fail = true }, chain.load32(pipe.at + 4 * pipe.theirs))
+    r:call("close", { always = true, may_fail = true }, requests.load32(pipe.at + 4 * pipe.theirs))
     r.last = nil
     take_end(r, birth.parent, pipe)
     r.last = nil

@@ -1,7 +1,7 @@
 --- Calls that may block are not made by a root itself, which serves all of its machine, but by a sibling: a process that shares its
 --- memory, fds and working directory. Siblings are made when needed, kept, and used again.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 
 local sibling = {}
@@ -48,6 +48,6 @@ function sibling.of(root)
   return process
 end
 
-chain.blocking_process = function(process) return process.is_root and not process.machine.plain_clone and sibling.of(process) or process end
+requests.blocking_process = function(process) return process.is_root and not process.machine.plain_clone and sibling.of(process) or process end
 
 return sibling

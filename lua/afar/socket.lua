@@ -3,7 +3,7 @@
 
 local bit = require "bit"
 local address = require "afar.address"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local paths = require "afar.path"
@@ -43,7 +43,7 @@ end
 function socket.name_room(r)
   local name, length = r:scratch(NAME_MOST), r:bytes("\128\0\0\0")
   return name, length, function(after)
-    local data = r:fetch(name, chain.load32(length, after), { if_ok = after, aside = true }, NAME_MOST)
+    local data = r:fetch(name, requests.load32(length, after), { if_ok = after, aside = true }, NAME_MOST)
     return function(r_) return address.unpack(r_.sys, r_:data(data) or EMPTY) end
   end
 end
@@ -129,7 +129,7 @@ end
 
 --- One chain that `f(r, fd, ...)` records, made at once.
 function socket.run(f, self, ...)
-  local r = chain.record(fds.process_of(self))
+  local r = requests.record(fds.process_of(self))
   r.args = { n = 1 + select("#", ...), self, ... }
   r:pin(self)
   return process.finish(r, f(r, self, ...))
@@ -195,7 +195,7 @@ fds.define_recorded("getsockopt", function(r, fd, ...)
   local size = sockopt.size(r.sys, option)
   local at, length = r:scratch(size), r:bytes(little_endian(size))
   local ref = r:call("getsockopt", nil, number, option.level, option.number, at, length)
-  local data = r:fetch(at, chain.load32(length, ref), { if_ok = ref, aside = true }, size)
+  local data = r:fetch(at, requests.load32(length, ref), { if_ok = ref, aside = true }, size)
   return function(r_) return sockopt.decode(r_.sys, option, r_:data(data)) end, ref
 end)
 

@@ -1,7 +1,7 @@
 --- The standard fds of what runs far away: its stdout and stderr end in the host's, line by line, with the machine's name before
 --- each when there are several; its stdin is /dev/null (the stub sees to that).
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local exit = require "afar.exit"
 local hello = require "afar.hello"
 local nursery = require "afar.nursery"
@@ -22,10 +22,10 @@ local function record(r, machine, target)
   local at = r:scratch(8)
   local channel = machine.stream:channel(hello.WINDOW, hello.WINDOW)
   local made = r:call("pipe2", { always = true }, at, C.O_CLOEXEC)
-  r:call("fcntl", nil, chain.load32(at, made), C.F_SETFL, C.O_NONBLOCK)
-  r:attach(channel:number(), chain.load32(at, made), hello.ATTACH_READ, hello.WINDOW, hello.WINDOW)
-  r:call("dup3", nil, chain.load32(at + 4, made), target, 0)
-  r:call("close", { always = true, if_ok = made }, chain.load32(at + 4, made))
+  r:call("fcntl", nil, requests.load32(at, made), C.F_SETFL, C.O_NONBLOCK)
+  r:attach(channel:number(), requests.load32(at, made), hello.ATTACH_READ, hello.WINDOW, hello.WINDOW)
+  r:call("dup3", nil, requests.load32(at + 4, made), target, 0)
+  r:call("close", { always = true, if_ok = made }, requests.load32(at + 4, made))
   return channel
 end
 
@@ -58,7 +58,7 @@ end
 local function drain(machine, routines)
   if machine.root:is_alive() then
     local C = machine.sys.C
-    local r = chain.record(machine.root)
+    local r = requests.record(machine.root)
     local null = r:call("openat", nil, C.AT_FDCWD, r:string "/dev/null", C.O_RDWR + C.O_CLOEXEC, 0)
     r:call("dup3", nil, null, 1, 0)
     r:call("dup3", nil, null, 2, 0)
@@ -90,7 +90,7 @@ end
 
 --- Lays the standard fds of a far machine, before anything else is done there.
 function stdio.lay(machine)
-  local r = chain.record(machine.root)
+  local r = requests.record(machine.root)
   local out, err = record(r, machine, 1), record(r, machine, 2)
   r:submit()
   sched.start(function() r:wait() end)

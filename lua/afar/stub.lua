@@ -2,7 +2,7 @@
 --- ours, with the arguments, environment, fds and directory that its caller gave it, and does what the script decides.
 
 local attach = require "afar.attach"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local command = require "afar.command"
 local errors = require "afar.error"
 local exec = require "afar.exec"
@@ -60,7 +60,7 @@ function Call:is_alive() return self.process:is_alive() end
 ---@param code? integer 0..255
 function Call:exit(code)
   if type(code or 0) ~= "number" then bad(self.process, ("exit: a number was expected, not %s"):format(type(code))) end
-  local r = chain.record(self.process)
+  local r = requests.record(self.process)
   r.args = { n = 1, code or 0 }
   r:call("exit_group", { flush = true }, code or 0)
   r:start()

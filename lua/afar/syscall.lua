@@ -1,6 +1,6 @@
 --- The plain system calls: any of them, by name or number, exactly as it is.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
 local process = require "afar.process"
@@ -16,7 +16,7 @@ local function raw_argument(r, self, value)
   if t == "nil" then return 0 end
   local mt = getmetatable(value)
   if mt and mt.near then return mt.near(value, self, r) end
-  return chain.argument(value) or value
+  return requests.argument(value) or value
 end
 
 --- Calls that never come back, or only when something else happens: what was answered before is sent first.
@@ -78,7 +78,7 @@ local function record_syscall(r, self, name, ...)
 end
 
 local function recorded_call(self, name, ...)
-  local r = chain.record(self)
+  local r = requests.record(self)
   r.args = { n = select("#", ...), ... } -- the error shows the call as its manpage does
   return process.finish(r, r:by(record_syscall, self, name, ...))
 end

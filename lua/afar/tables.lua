@@ -1,6 +1,6 @@
 --- A process leaves a table of fds that it shares: unshare(CLONE_FILES), with all that afar has in both tables put right.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
 local process = require "afar.process"
@@ -30,11 +30,11 @@ end
 
 --- Closes numbers without a word about those that aren't open.
 local function close_all(p, numbers)
-  local r = chain.record(p)
+  local r = requests.record(p)
   for number in pairs(numbers) do
     if r.count == 200 then
       r:run()
-      r = chain.record(p)
+      r = requests.record(p)
     end
     r:call("close", { always = true, may_fail = true }, number)
   end

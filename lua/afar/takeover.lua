@@ -1,7 +1,7 @@
 --- The memory of a persistent process whose host has gone: given back to the kernel, and used by the new host; but for the process's own
 --- block and its kept table.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local sched = require "afar.sched"
 local space = require "afar.space"
@@ -28,7 +28,7 @@ local function same_program(q, pid)
   pids[#pids + 1] = pid
   local exes, from = {}, 1
   while from <= #pids do
-    local r, refs = chain.record(q), {}
+    local r, refs = requests.record(q), {}
     for i = from, math.min(from + 49, #pids) do
       local at = r:scratch(64)
       local ref = r:call("readlinkat", { always = true, may_fail = true }, r.sys.C.AT_FDCWD, r:string(("/proc/%d/exe"):format(pids[i])), at, 64)
@@ -84,7 +84,7 @@ end
 
 --- Shared memory is given back by removing it; other by forgetting it.
 local function give_back(p, parts)
-  local r = chain.record(p)
+  local r = requests.record(p)
   local C = r.sys.C
   for _, part in ipairs(parts) do
     local removed = r:call("madvise", { always = true, may_fail = true }, part[1], part[2] - part[1], C.MADV_REMOVE)

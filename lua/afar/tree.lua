@@ -1,6 +1,6 @@
 --- The end of a child with all that it has started, surely.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local children = require "afar.child"
 local errors = require "afar.error"
 local process = require "afar.process"
@@ -72,7 +72,7 @@ end
 local function reap(parent, pid)
   local C = parent.machine.sys.C
   for _ = 1, TRIES do
-    local r = chain.record(parent)
+    local r = requests.record(parent)
     local gone = r:call("waitid", { may_fail = true }, P_PID, pid, r:bytes(("\0"):rep(128)), C.WEXITED + C.WNOHANG, 0)
     local still = r:call("kill", { may_fail = true, always = true }, pid, 0)
     r:run()

@@ -1,7 +1,7 @@
 --- Waiting for more than the end of one child: stops and continuations, and any of several children.
 
 local ffi = require "ffi"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local children = require "afar.child"
 local errors = require "afar.error"
 local loop = require "afar.loop"
@@ -86,7 +86,7 @@ end
 --- Asks the kernel, without waiting. nil: nothing of that kind has happened.
 local function look(child, options)
   local parent = child.parent
-  local r = chain.record(parent)
+  local r = requests.record(parent)
   r.args = { n = 1, child.pid }
   local info = r:bytes(("\0"):rep(128))
   r:call("waitid", nil, P_PIDFD, child.pidfd, info, options, 0)

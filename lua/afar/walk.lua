@@ -1,6 +1,6 @@
 --- p:walk: all that is beneath a directory, by fds of its directories: what is renamed or replaced by a link meanwhile leads nowhere else.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local directory = require "afar.directory"
 local errors = require "afar.error"
 local fds = require "afar.fd"
@@ -64,7 +64,7 @@ local function take_listing(r, opened, fd, finish)
 end
 
 local function open_alone(self, dirfd, name, follow)
-  local r = chain.record(self.process)
+  local r = requests.record(self.process)
   record_closes(self, r)
   local fd = directory.record_open(r, dirfd, name, follow)
   local finish = directory.record_entries(r, fd)
@@ -117,7 +117,7 @@ local function ahead(node)
 end
 
 local function look_on(self, node)
-  local r = chain.record(self.process)
+  local r = requests.record(self.process)
   record_closes(self, r)
   local looks = { record_look(self, r, node) }
   for _, other in ipairs(ahead(node)) do looks[#looks + 1] = record_look(self, r, other) end
@@ -210,7 +210,7 @@ function Walk:close()
   end
   self.stack, self.last = {}, nil
   if #self.closing == 0 then return end
-  local r = chain.record(self.process)
+  local r = requests.record(self.process)
   record_closes(self, r)
   r:run()
 end

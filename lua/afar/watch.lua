@@ -2,7 +2,7 @@
 --- all others share one epoll instance of the process, and the one hold on that.
 
 local ffi = require "ffi"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local loop = require "afar.loop"
 local sched = require "afar.sched"
@@ -46,7 +46,7 @@ end
 --- Arms an fd for what its waiters want, once. Returns the kernel's answer.
 local function arm(self, fd, entry)
   local C = self.process.machine.sys.C
-  local r = chain.record(self.process)
+  local r = requests.record(self.process)
   local at = r:bytes(event(self.process.machine, union(entry.waiters) + C.EPOLLONESHOT, entry.id))
   local added = r:call("epoll_ctl", { may_fail = true, aside = true }, self.epoll, C.EPOLL_CTL_ADD, fd, at)
   local changed = r:call("epoll_ctl", { may_fail = true, if_failed = added }, self.epoll, C.EPOLL_CTL_MOD, fd, at)
@@ -57,7 +57,7 @@ local function arm(self, fd, entry)
 end
 
 local function disarm(self, fd)
-  local r = chain.record(self.process)
+  local r = requests.record(self.process)
   r:call("epoll_ctl", { may_fail = true }, self.epoll, r.sys.C.EPOLL_CTL_DEL, fd, r:bytes(("\0"):rep(16)))
   if not pcall(r.submit, r) then return end
   sched.start(r.wait, r)
@@ -119,7 +119,7 @@ local function serve(self)
   local machine = self.process.machine
   local size = ffi.sizeof(machine.sys.ctype.epoll_event)
   while next(self.entries) do
-    local r = chain.record(self.process)
+    local r = requests.record(self.process)
     local at = r:scratch(EVENTS * size)
     r.direct = true
     r:hold(self.epoll, POLLIN)
@@ -218,7 +218,7 @@ function watch.wait(process, fd, events, call)
   error(errors.lost(process, call or "poll", { fd }, "eof"), 0)
 end
 
-chain.crowded_wait = watch.wait
+requests.crowded_wait = watch.wait
 
 local After = {}
 After.__index = After
@@ -233,7 +233,7 @@ end
 local function after_others(r, record, done)
   pcall(r.submit, r)
   if not r.id then
-    r = chain.record(r.process)
+    r = requests.record(r.process)
     record(r)
     pcall(r.submit, r)
   end
@@ -247,14 +247,14 @@ end
 ---@param record fun(r: afar.Recorder)
 ---@param done? fun()  called from the loop once that was answered, or the process has ended; it must not wait
 function watch.after(process, fd, events, record, done)
-  local r = chain.record(process)
+  local r = requests.record(process)
   r:hold(fd, events)
   record(r)
-  if r.count > chain.room(process) then
+  if r.count > requests.room(process) then
     return setmetatable({ routine = sched.start(after_others, r, record, done) }, After)
   end
   r.slots = r.count
-  return setmetatable({ recorder = chain.submit_unwatched(r, done) }, After)
+  return setmetatable({ recorder = requests.submit_unwatched(r, done) }, After)
 end
 
 return watch

@@ -1,7 +1,7 @@
 --- For p:copy_tree: puts what was read at the source into a directory at the destination, many entries in one chain.
 
 local ffi = require "ffi"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local directory = require "afar.directory"
 local errors = require "afar.error"
 local fds = require "afar.fd"
@@ -107,7 +107,7 @@ end
 ---@param dir afar.Fd
 function place.all(job, dir, items)
   if #items == 0 then return end
-  local r, all = chain.record(job.to), {}
+  local r, all = requests.record(job.to), {}
   for i, item in ipairs(items) do
     local steps = {}
     if job.merge and item.kind ~= "directory" then
@@ -154,7 +154,7 @@ function place.finish(job, item, from, to)
     if job.owner then to:fchown(item.stat.st_uid, item.stat.st_gid) end
     copy_attributes(job, from, to, item)
   end
-  local r, steps = chain.record(job.to), {}
+  local r, steps = requests.record(job.to), {}
   steps_of_fd(r, job, steps, to.number, item)
   r:call("close", if_ok(), to.number)
   fds.forget(to)
