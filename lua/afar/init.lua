@@ -2,7 +2,7 @@
 
 local address = require "afar.address"
 local bootstrap = require "afar.bootstrap"
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local here = require "afar.here"
@@ -53,7 +53,7 @@ for _, name in ipairs {
 end
 
 -- Processes that outlive their host.
-for _, name in ipairs { "afar.persistent", "afar.kept", "afar.reconnect" } do
+for _, name in ipairs { "afar.persistent", "afar.kept", "afar.reconnect", "afar.unclaimed" } do
   require(name)
 end
 
@@ -88,8 +88,8 @@ local afar = {
   reconnect = require("afar.reconnect").here,
   MARKER = bootstrap.MARKER,
   SCRIPT = bootstrap.SCRIPT,
-  load32 = chain.load32,
-  load64 = chain.load64,
+  load32 = requests.load32,
+  load64 = requests.load64,
 }
 
 return setmetatable(afar, {
