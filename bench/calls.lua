@@ -43,7 +43,7 @@ return function(where)
   if not together then
     cpus, place = "0 1", "two CPUs"
     for _, p in ipairs { root, child } do
-      p:sched_setaffinity(0, 8, p:ptr(mask(1)))
+      p:syscall("sched_setaffinity", 0, 8, p:ptr(mask(1)))
     end
     stay_on(0)
   end
