@@ -22,6 +22,7 @@ local bootstrap = {
 }
 
 local STDERR_KEPT = 64 * 1024
+local GRACE = 2 -- seconds
 local LAST_WORDS = 0.2 -- seconds
 local IGNORED = { "SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM" } -- Ctrl-C must not cut the way to the far side before the cleanups have run
 
@@ -193,6 +194,23 @@ local function fail(self)
   error(errors.new(self.p, self.call, { self.name }, message, fields), 0)
 end
 
+--- A command that has ended while another still holds its end of the stream brings no root: that is seen by its end alone. Not
+--- looked at before some time has passed: most are up by then.
+local function watch_child(self)
+  self.timer = sched.after(GRACE, function()
+    self.watcher = sched.start(function()
+      self.child:wait()
+      sched.sleep(GRACE)
+      if self.stream:state() ~= "open" then self.stream:close() end
+    end)
+  end)
+end
+
+local function unwatch_child(self)
+  self.timer.f = nil
+  if self.watcher then sched.cancel(self.watcher, nursery.cancelled "the root is up") end
+end
+
 local function begin(p, call, spec, opts)
   local marker = spawn.random(16)
   local filled, tell = fill(spec, marker, opts.brief and {} or require "afar.packed")
@@ -203,7 +221,12 @@ local function begin(p, call, spec, opts)
   if opts.terminal then
     self.terminal = answered_tty.new(p, opts.terminal, function(why) give_up(self, why) end)
   end
-  self.child, self.stream, self.stderr = launch(p, filled, marker, self.terminal)
+  local ok, child, stream, stderr = pcall(launch, p, filled, marker, self.terminal)
+  if not ok then
+    if self.terminal then self.terminal:close() end
+    error(child, 0)
+  end
+  self.child, self.stream, self.stderr = child, stream, stderr
   self.child.argv = spec -- without the stubs in it
   self.listener = listen(self)
   if tell then self.stream:raw(script.interactive { marker = marker }) end
@@ -238,7 +261,9 @@ end
 function bootstrap.start(p, call, spec, opts)
   sched.check()
   local self = begin(p, call, spec, opts)
+  watch_child(self)
   local ok, up = pcall(converse, self)
+  unwatch_child(self)
   if not ok then
     end_child(self)
     error(up, 0)
