@@ -1,6 +1,6 @@
 --- p:sudo(user, options): a root that is another user here, by sudo(8). A password is written on sudo's stdin, never in its arguments
 --- or environment: password = a function that is given the question and how often it was asked before (nil gives up), or a string; else
---- who sits at the host's terminal is asked, once sudo wants one. login = true: its home directory and profile; preserve_env = true, or names; group; host.
+--- who sits at the host's terminal is asked, once sudo wants one. login = true: its home directory and profile; preserve_env = true, or names; group.
 --- See sudo(8).
 
 local spawn = require "afar.spawn"
