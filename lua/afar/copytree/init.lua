@@ -1,6 +1,6 @@
 --- p:copy_tree: a directory with all that is in it, from one process to another, wherever the two are. Everything is relative to fds of directories.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local copy = require "afar.copy"
 local directory = require "afar.directory"
 local errors = require "afar.error"
@@ -62,7 +62,7 @@ end
 
 --- Reads what fits into one chain of the items; directories are opened and listed: item.from, item.list.
 local function read_all(job, dir, items)
-  local r = chain.record(job.from)
+  local r = requests.record(job.from)
   for _, item in ipairs(items) do
     local f = not item.alone and record[item.kind]
     if f then f(r, dir.number, item) end
@@ -87,7 +87,7 @@ end
 -- ---- what there is ----
 
 local function look(job, dir, entries, at)
-  local r, names = chain.record(job.from), {}
+  local r, names = requests.record(job.from), {}
   for i, entry in ipairs(entries) do names[i] = entry.name end
   local finish = directory.record_stats(r, dir.number, names, job.from.machine.sys.C.AT_SYMLINK_NOFOLLOW)
   r:run()
@@ -219,7 +219,7 @@ end
 --- The source's own directory, as an item.
 local function top(job)
   local from = job.from:open(job.source, "O_RDONLY|O_DIRECTORY")
-  local r = chain.record(job.from)
+  local r = requests.record(job.from)
   local at = r:scratch(stats.size(job.from.machine))
   local stat = r:call("fstat", nil, from.number, at)
   local data = r:fetch(at, stats.size(job.from.machine), { if_ok = stat })
