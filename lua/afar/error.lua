@@ -73,8 +73,8 @@ end
 ---@param fate "unsent"|"eof"|"lost"
 function error_object.lost(process, call, args, fate)
   local session = process and rawget(process, "session")
-  local message = session and session.taken_by and ("%s has taken the process over; it %s"):format(
-    session.taken_by, fate == "unsent" and "was surely not performed" or "may have been performed")
+  local why = session and (session.taken_by and session.taken_by .. " has taken the process over" or session.left and "this host has let go of the process")
+  local message = why and ("%s; it %s"):format(why, fate == "unsent" and "was surely not performed" or "may have been performed")
   return setmetatable({ message = message or nil, name = fate, sent = fate ~= "unsent", call = call, args = args, process = process }, Error)
 end
 

@@ -20,7 +20,6 @@ local P_PIDFD, WEXITED, WNOHANG, WNOWAIT = 3, 4, 1, 0x01000000
 ---@field entries table<string, table> name -> { raw = plain data, value = handle, lost = why it is no more }
 ---@field generation integer
 ---@field memory? table               of the block that was committed last
-local states = setmetatable({}, { __mode = "k" })
 
 local function fail(p, name, message) error(errors.new(p, "kept." .. tostring(name), {}, message), 0) end
 
@@ -172,47 +171,53 @@ end
 
 -- ---- the table ----
 
-local Kept = { __name = "kept table" }
-
-function Kept:__index(name)
-  local entry = states[self].entries[name]
+local function get(self, name)
+  local entry = self.entries[name]
   if not entry or entry.lost then return nil end
   if entry.raw.kind == "data" then return (plain.decode(entry.raw.text)) end
   return entry.value
 end
 
-function Kept:__newindex(name, value)
-  local state = states[self]
-  if type(name) ~= "string" then fail(state.process, name, "names are strings") end
-  enter(state)
-  local ok, err = pcall(replace, state, name, value)
-  leave(state)
+local function set(self, name, value)
+  if type(name) ~= "string" then fail(self.process, name, "names are strings") end
+  enter(self)
+  local ok, err = pcall(replace, self, name, value)
+  leave(self)
   if not ok then error(err, 0) end
 end
 
 --- for name, value in p.kept() do ...: all that is there, in the order of names.
-function Kept:__call()
+local function each(self)
   local names = {}
-  for name, entry in pairs(states[self].entries) do
+  for name, entry in pairs(self.entries) do
     if not entry.lost then names[#names + 1] = name end
   end
   table.sort(names)
   local i = 0
   return function()
     i = i + 1
-    if names[i] then return names[i], self[names[i]] end
+    if names[i] then return names[i], get(self, names[i]) end
   end
 end
 
-function Kept:__tostring() return ("what %s keeps"):format(tostring(states[self].process)) end
+--- The table that the script sees: empty, so that each use of it comes here.
+local function table_of(self)
+  return setmetatable({}, {
+    __name = "kept table",
+    __index = function(_, name) return get(self, name) end,
+    __newindex = function(_, name, value) set(self, name, value) end,
+    __call = function() return each(self) end,
+    __tostring = function() return ("what %s keeps"):format(tostring(self.process)) end,
+  })
+end
 
 -- ---- for the modules beside this one ----
 
 local function new(p, at, facts)
-  local proxy = setmetatable({}, Kept)
-  states[proxy] = { process = p, anchor = at, facts = facts, entries = {}, generation = 0, waiting = {} }
-  rawset(p, "kept", proxy)
-  return states[proxy]
+  local self = { process = p, anchor = at, facts = facts, entries = {}, generation = 0, waiting = {} }
+  rawset(p, "kept", table_of(self))
+  rawset(p, "kept_state", self)
+  return self
 end
 
 --- The table of a process that has just become persistent.
@@ -239,7 +244,7 @@ end
 --- Numbers of fds, and pids, that an entry names.
 function kept.named(p)
   local numbers, pids = {}, {}
-  for _, entry in pairs(states[p.kept].entries) do
+  for _, entry in pairs(p.kept_state.entries) do
     if entry.raw.kind == "fd" then numbers[entry.raw.number] = true end
     if entry.raw.kind == "child" then numbers[entry.raw.pidfd], pids[entry.raw.pid] = true, true end
   end
@@ -248,7 +253,7 @@ end
 
 --- Writes the table again: what its memory is, or another fact, has changed.
 function kept.refresh(p, facts)
-  local self = states[p.kept]
+  local self = p.kept_state
   enter(self)
   for key, value in pairs(facts or {}) do self.facts[key] = value end
   local ok, err = pcall(commit, self)
@@ -256,7 +261,7 @@ function kept.refresh(p, facts)
   if not ok then error(err, 0) end
 end
 
-function kept.facts(p) return states[p.kept].facts end
+function kept.facts(p) return p.kept_state.facts end
 
 --- p:lost(): the names of entries that are not what they were, each with the reason, after a reconnect. They are forgotten when the name is
 --- given to something else, or to nil.
@@ -264,7 +269,7 @@ function kept.facts(p) return states[p.kept].facts end
 process.define("lost", function(self)
   local lost = {}
   if not rawget(self, "kept") then error(errors.new(self, "lost", {}, "it is not persistent"), 0) end
-  for name, entry in pairs(states[self.kept].entries) do lost[name] = entry.lost end
+  for name, entry in pairs(self.kept_state.entries) do lost[name] = entry.lost end
   return lost
 end)
 

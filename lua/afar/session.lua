@@ -64,7 +64,7 @@ local function connect(q, path)
     refused(q, path, err)
   end
   local own = q:syscall "geteuid"
-  if err.uid ~= own and err.uid ~= 0 and own ~= 0 then
+  if err.uid ~= own and own ~= 0 then
     socket:close()
     fail(q, "reconnect", { path }, ("it is a process of user %d, not of user %d"):format(err.uid, own), { name = "EPERM" })
   end
@@ -159,7 +159,8 @@ function session.connect(q, path, id, received, options)
     local ok, channel, handoff, welcome, pid = pcall(greet, q, path, message, options)
     if ok then return { channel = channel, handoff = handoff, welcome = welcome, pid = pid } end
     -- Another host's connection came in between.
-    if not errors.is(channel, "ECONNRESET") or attempt == 5 then error(channel, 0) end
+    local between = errors.is(channel, "ECONNRESET") or errors.is(channel, "EPIPE")
+    if not between or attempt == 5 then error(channel, 0) end
     sched.sleep(0.02 * attempt)
   end
 end
@@ -293,7 +294,7 @@ end
 --- Lets go: the process stays, this host's calls to it are over.
 function session.leave(p)
   p.session.left = true
-  end_with(p, "eof")
+  end_with(p, "lost") -- not "eof": its block is still its own
 end
 
 return session

@@ -70,7 +70,8 @@ process.define("unclaimed", function(self)
   for _, pid in ipairs(child_pids(self)) do
     if not pids[pid] and not known[pid] then
       local pidfd = free[pid] or self:syscall("pidfd_open", pid, 0)
-      list[#list + 1] = { child = children.adopt(self, pid, pidfd), command = command_of(self, pid) }
+      local command = command_of(self, pid)
+      list[#list + 1] = { child = children.adopt(self, pid, pidfd, { command }), command = command }
       free[pid] = nil
       named[pidfd] = true
     end

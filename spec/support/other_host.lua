@@ -27,7 +27,7 @@ function other.start(code, ...)
   local child = p:exec { PROGRAM, "-", stdin = p:inherit(input), stdout = p:inherit(to), ... }
   to:close()
   input:close()
-  feed:write(code)
+  feed:write("io.stdout:setvbuf 'line' " .. code)
   feed:close()
   local line = ""
   while not line:find "\n" do
