@@ -6,6 +6,9 @@ local rootfs = require "spec.support.rootfs"
 
 local here = afar.here
 
+-- At the end of a pipeline whose session is its own: passes on so many bytes, then ends all of it.
+local CUT = "{ stdbuf -o0 head -c %d; sleep 0.2; kill -9 0; }"
+
 local function works(far)
   local ok = far:getpid() > 0 and far:run({ "echo", "works" }).stdout == "works\n"
   far:disconnect()
@@ -31,8 +34,8 @@ describe("a far side that", function()
   -- What comes from it is cut after so many bytes: in the noise, the marker, the hello, behind it.
   for _, count in ipairs { 0, 1, 16, 31, 32, 33, 40, 300, 455 } do
     for name, command in pairs {
-      ["with all in its command"] = { "setsid", "--wait", "sh", "-c", ('sh -c "$0" | { stdbuf -o0 head -c %d; sleep 0.2; kill -9 0; }'):format(count), afar.SCRIPT },
-      ["with its stdin"] = { "setsid", "--wait", "sh", "-c", ("sh | { stdbuf -o0 head -c %d; sleep 0.2; kill -9 0; }"):format(count) },
+      ["with all in its command"] = { "setsid", "--wait", "sh", "-c", 'sh -c "$0" | ' .. CUT:format(count), afar.SCRIPT },
+      ["with its stdin"] = { "setsid", "--wait", "sh", "-c", "sh | " .. CUT:format(count) },
     } do
       it(("dies after %d bytes, %s"):format(count, name), function()
         local began = os.time()
@@ -45,7 +48,7 @@ describe("a far side that", function()
   end
 
   it("dies after the hello", function()
-    local far = here:bootstrap { "setsid", "--wait", "sh", "-c", 'sh -c "$0" | { stdbuf -o0 head -c 20000; sleep 0.2; kill -9 0; }', afar.SCRIPT }
+    local far = here:bootstrap { "setsid", "--wait", "sh", "-c", 'sh -c "$0" | ' .. CUT:format(20000), afar.SCRIPT }
     local _, err = pcall(function()
       for _ = 1, 1000 do far:read_file "/proc/self/environ" end
     end)

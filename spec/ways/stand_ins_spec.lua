@@ -24,7 +24,9 @@ done
 echo "$1" >>"$LOG"
 case $1 in
 db|debian:12) ;;
-empty) echo 'OCI runtime exec failed: exec failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown' >&2; exit 127 ;;
+empty)
+  echo 'OCI runtime exec failed: exec failed: exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown' >&2
+  exit 127 ;;
 down) echo "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?" >&2; exit 1 ;;
 *) echo "Error response from daemon: No such container: $1" >&2; exit 1 ;;
 esac
