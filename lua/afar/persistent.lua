@@ -1,6 +1,6 @@
 --- Persistent processes: they stay, with their children and fds, when their host goes, and take it up again with another.
 
-local chain = require "afar.chain"
+local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local ffi = require "ffi"
@@ -141,10 +141,10 @@ local function become(p, path, socket, lease)
   local id, facts = session.new_id(), facts_of(p, path, lease)
   local block = kept.first_block(facts)
   local memory = { address = p.space:alloc(p, #block), size = #block }
-  local write = chain.record(p)
+  local write = requests.record(p)
   write:write(memory.address, block)
   write:run()
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 1, path }
   record(r, p, socket, lease, id, memory)
   r:submit()
@@ -207,11 +207,10 @@ function persistent.exit(p, code)
   local self, child = p.session, p.child
   pcall(p.unlink, p, self.path)
   self.left = true
-  local r = chain.record(p)
+  local r = requests.record(p)
   r.args = { n = 1, code or 0 }
   r:call("exit_group", { flush = true }, code or 0)
-  sched.check()
-  r:submit()
+  r:start()
   local broken = p.task:wait_break()
   if broken then sched.wait(broken) end
   p.task:fail "eof"
