@@ -2,7 +2,7 @@
 
 local rootfs = {}
 
-local APPLETS = { "sh", "cat", "ls", "base64", "uname", "umask", "id", "mkdir", "rm", "chmod", "echo", "stty", "sleep", "pwd", "true", "env", "gzip" }
+local APPLETS = { "sh", "cat", "ls", "base64", "uname", "umask", "id", "mkdir", "rm", "chmod", "echo", "stty", "sleep", "pwd", "true", "env" }
 
 --- Makes it in `dir`.
 ---@param p afar.Process

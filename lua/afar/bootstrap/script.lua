@@ -44,8 +44,10 @@ local PARTS = {
   'a(){ f=$d/.afar-$m;{ x=$f;[ $1 = n ]||{ exec 9<"$f";rm -f "$f";x=/proc/self/fd/9;};',
   'chmod 700 "$x"&&[ -x "$x" ]&&{ [ "$D" ]||echo "$m-send $h";}&&w >&8;} 8>"$f"',
   '&&{ "$x" <&- >&7;[ $? = 64 ];}||{ r;return 1;};};',
-  't=;set -C;umask 077;for d in "$XDG_RUNTIME_DIR" /dev/shm "$TMPDIR" /tmp /var/tmp "$HOME" .;do ',
-  '[ -d "$d" ]&&[ -w "$d" ]||continue;t="$t $d";for k in p n;do a $k&&break 2;x=;done;done 2>&7;exec 7>&-;',
+  -- Where a decoder is there but does not work, nothing could be executed: once more, by asking.
+  'set -C;umask 077;while :;do t=;for d in "$XDG_RUNTIME_DIR" /dev/shm "$TMPDIR" /tmp /var/tmp "$HOME" .;do ',
+  '[ -d "$d" ]&&[ -w "$d" ]||continue;t="$t $d";for k in p n;do a $k&&break 2;x=;done;done;',
+  '[ -z "$x" ]&&[ "$D" ]||break;D=;done 2>&7;exec 7>&-;',
   '[ "$x" ]||{ echo "$m-error noexec$t";exit 1;};umask $u;',
   'case $x in "$f")AFAR_UNLINK=$f;export AFAR_UNLINK;exec "$x" $m 0 1;;*)exec "$x" $m 0 1 9;;esac',
 }
