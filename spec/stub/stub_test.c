@@ -4,6 +4,7 @@
 
 #include "test_calls.h"
 #include "test_start.h"
+#include "test_callback.h"
 #include "test_hold.h"
 #include "test_child.h"
 #include "test_channel.h"
@@ -18,6 +19,7 @@ static const struct {
 } tests[] = {
     TEST(usage),
     TEST(hello_says_what_is),
+    TEST(a_called_program_says_how_it_was_called),
     TEST(the_own_file_is_unlinked),
     TEST(a_huge_environment_is_cut),
     TEST(standard_fds_are_replaced),
