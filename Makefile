@@ -146,7 +146,7 @@ FUZZERS := $(if $(wildcard spec/stub/stub_fuzz.c),build/stub_fuzz) $(if $(wildca
 
 # ---- what one asks for ----
 
-.PHONY: install deps demo check bench lint fuzz asan clean help
+.PHONY: install deps demo check bench lint fuzz chaos asan clean help
 
 install: all
 	install -D -m 755 build/afar $(DESTDIR)$(PREFIX)/bin/afar
@@ -175,6 +175,10 @@ FUZZ ?= 10000000
 fuzz: $(FUZZERS)
 	@for fuzzer in $(FUZZERS); do echo "$$fuzzer $(FUZZ)" && $$fuzzer $(FUZZ) || exit 1; done
 
+CHAOS ?= 1000
+chaos: all
+	@build/afar spec/chaos/chaos.lua $(CHAOS)
+
 asan: build/asan/afar
 
 clean:
@@ -189,6 +193,7 @@ help:
 	@echo 'make bench     the benchmarks, each beside its baseline; BENCH=SECTION: calls, spawn, ssh or memory'
 	@echo 'make lint      luacheck, clang-format, clang-tidy'
 	@echo 'make fuzz      both decoders, FUZZ=10000000 inputs each'
+	@echo 'make chaos     hosts of a persistent process are killed at random instants, CHAOS=1000 times'
 	@echo 'make asan      build/asan/afar: the host with address and undefined-behaviour sanitizers'
 	@echo 'make clean     remove build/'
 

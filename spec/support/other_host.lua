@@ -31,7 +31,7 @@ function other.start(code, ...)
   feed:close()
   local line = ""
   while not line:find "\n" do
-    local part = from:read()
+    local part = from:read(1) -- what comes behind it is the caller's
     if part == "" then break end
     line = line .. part
   end
