@@ -68,22 +68,40 @@ end
 
 local function damaged(p, why) error(errors.new(p, "reconnect", {}, "its kept table is damaged: " .. why, { name = "kept" }), 0) end
 
+local function decode(p, read_at, at)
+  local address = greeting.number(read_at(at, 8))
+  if address == 0 then return nil, 0 end
+  local header = read_at(address, HEADER_SIZE)
+  local length, generation, sum = header:match("^afar%-kept:(" .. ("%x"):rep(16) .. ")(" .. ("%x"):rep(16) .. ")(" .. ("%x"):rep(16) .. ")$")
+  length = tonumber(length or "", 16)
+  if not length or length > SIZE_MOST then damaged(p, "no header") end
+  local text = read_at(address + HEADER_SIZE, length)
+  if checksum(text) ~= sum then damaged(p, "another checksum") end
+  local ok, content = pcall(plain.decode, text)
+  if not ok or type(content) ~= "table" then damaged(p, "not understood") end
+  return content, tonumber(generation, 16), { address = address, size = HEADER_SIZE + length }
+end
+
 --- What was committed last; nil: nothing was. Needs none of the process's memory.
 ---@return table? content
 ---@return integer generation
 ---@return table? memory { address =, size = }
 function anchor.read(p, at)
-  local address = greeting.number(read(p, at, 8))
-  if address == 0 then return nil, 0 end
-  local header = read(p, address, HEADER_SIZE)
-  local length, generation, sum = header:match("^afar%-kept:(" .. ("%x"):rep(16) .. ")(" .. ("%x"):rep(16) .. ")(" .. ("%x"):rep(16) .. ")$")
-  length = tonumber(length or "", 16)
-  if not length or length > SIZE_MOST then damaged(p, "no header") end
-  local text = read(p, address + HEADER_SIZE, length)
-  if checksum(text) ~= sum then damaged(p, "another checksum") end
-  local ok, content = pcall(plain.decode, text)
-  if not ok or type(content) ~= "table" then damaged(p, "not understood") end
-  return content, tonumber(generation, 16), { address = address, size = HEADER_SIZE + length }
+  return decode(p, function(address, length) return read(p, address, length) end, at)
+end
+
+--- The same from outside: by `q`, which sees the process as `pid`. Its host may change the table meanwhile: then it is read again.
+---@return table? content
+function anchor.peek(q, pid, at)
+  local memory = q:open(("/proc/%d/mem"):format(pid))
+  local ok, content
+  for _ = 1, 5 do
+    ok, content = pcall(decode, q, function(address, length) return memory:pread(length, address) end, at)
+    if ok then break end
+  end
+  memory:close()
+  if not ok then error(content, 0) end
+  return content
 end
 
 return anchor

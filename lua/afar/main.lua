@@ -10,6 +10,7 @@ ffi.cdef "int isatty(int fd);"
 
 local usage = [=[
 usage: afar [options] [FILE.lua [args]]
+       afar ps [HOST] | attach [HOST:]PATH | stop [HOST:]PATH   persistent processes
   -e CODE  run CODE
   -l MOD   require MOD, as a global of that name
   -i       then read from the terminal
@@ -131,6 +132,8 @@ local function run_script_before_prompt(path)
 end
 
 local function run(options, argv)
+  local subcommand = require("afar.cli").find(argv)
+  if subcommand then return subcommand() end
   _G.arg = make_arg(argv, options.index)
   for _, step in ipairs(options.steps) do
     run_step(step)

@@ -165,6 +165,16 @@ function session.connect(q, path, id, received, options)
   end
 end
 
+--- What a process says of itself; nothing changes by it. Fails where it doesn't answer within `patience`.
+---@return table welcome
+---@return integer pid  as q sees it
+function session.look(q, path, patience)
+  local found = session.connect(q, path, session.new_id(), 0, { resume = true, patience = patience })
+  found.channel:close()
+  found.handoff:close()
+  return found.welcome, found.pid
+end
+
 -- ---- the machine of a process that is reached so ----
 
 --- As the machine of `q`, over which everything goes; `machine`: made before, of the same process.
