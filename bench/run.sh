@@ -1,8 +1,8 @@
 #!/bin/sh
 # The benchmarks: each figure beside its baseline's. Settable: BENCH_MB (the big file), BENCH_ROUNDS, BENCH_CALLS,
-# BENCH_SPAWNS, BENCH_PROCESSES. With arguments: only these sections (calls spawn ssh memory).
+# BENCH_SPAWNS, BENCH_PROCESSES, BENCH_HOSTS. With arguments: only these sections (calls spawn ssh memory many).
 set -e
-[ $# -gt 0 ] || set -- calls spawn ssh memory
+[ $# -gt 0 ] || set -- calls spawn ssh memory many
 printf '%-46s %12s %12s %7s  %s\n' '' afar baseline ratio goal
 for section in "$@"; do
   case $section in

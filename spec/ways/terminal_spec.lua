@@ -82,6 +82,23 @@ describe("on a terminal", function()
     wait_for "2 of 2 done, 0 failed"
   end)
 
+  it("how far afar.map has come is shown, and taken away again", function()
+    session [[
+      local afar = require "afar"
+      local function reach() return afar.here:su "nobody" end
+      local function slow(_, _, i)
+        afar.sleep(i * 0.8)
+        if i == 2 then error("broken", 0) end
+      end
+      local list = { reach, { name = "second", open = reach }, { name = "third", open = reach } }
+      print(afar.map(list, slow))]]
+    wait_for "1 of 3 done; at second, third"
+    wait_for "2 of 3 done, 1 failed; at third"
+    local shown = wait_for "status 0"
+    assert.is_nil(shown:find("; at", 1, true))
+    assert.is_truthy(shown:find("second +%d+%.%d+ s +FAILED broken"), shown)
+  end)
+
   it("Ctrl-C at the question ends it, and the terminal shows again what is typed", function()
     session 'require("afar").here:su("nobody"):su("alice")'
     wait_for "password of alice"
