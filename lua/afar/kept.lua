@@ -114,7 +114,8 @@ end
 local function content_of(self)
   local entries = {}
   for name, entry in pairs(self.entries) do entries[name] = entry.raw end
-  self.facts.regions = self.process.space.regions
+  local space = self.process.space
+  self.facts.regions, self.facts.own_regions = space.regions, space.own
   return { facts = self.facts, entries = entries }
 end
 
@@ -128,7 +129,7 @@ local function commit(self)
   if not old then return end
   if old.pinned then
     p.space.heap:add(old.pinned.address, old.pinned.size)
-  else
+  elseif old.pinned == nil then -- else it lies in what is still another's
     p.space:free(old.address, old.size)
   end
 end

@@ -54,10 +54,11 @@ local function take_up(p, q, connection)
   p.machine.hello.sigmask, p.machine.hello.nofile = facts.sigmask, facts.nofile
   for name, value in pairs(facts.environ) do p.environ[name] = value end
   local block = { address = welcome.block, size = welcome.block_size }
-  memory.pinned = pages(memory)
-  p.space = takeover.space(p, q, connection.pid, facts.regions, { block, memory })
+  local changed
+  p.space, changed = takeover.space(p, q, connection.pid, facts, { block, memory })
+  memory.pinned = takeover.covers(p.space, memory) and pages(memory)
   kept.restore(p, welcome.anchor, content, generation, memory)
-  if p.space.regions ~= facts.regions then kept.refresh(p) end
+  if changed then kept.refresh(p) end
 end
 
 --- q:reconnect(path, options): the persistent process that listens there, as q sees the path; what it keeps is in p.kept, and what of that is

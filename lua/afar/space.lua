@@ -53,7 +53,8 @@ function Space:alloc(process, size)
   local flags = C.MAP_PRIVATE + C.MAP_ANONYMOUS + C.MAP_NORESERVE
   address = process:syscall("mmap", 0, length, C.PROT_READ + C.PROT_WRITE, flags, -1, 0)
   self.heap:add(address, length)
-  self.regions[#self.regions + 1] = { address, length }
+  local list = self.own or self.regions
+  list[#list + 1] = { address, length }
   return assert(self.heap:alloc(size))
 end
 

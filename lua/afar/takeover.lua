@@ -50,16 +50,33 @@ local function shares(q, pid, other)
   return ok and result == 0 or not ok and not errors.is(result, "ESRCH")
 end
 
---- Whether nobody but process `pid` uses its memory. Children of the host before end with it; that may take a moment.
-local function is_alone(q, pid)
+local function descends(q, other, pid)
+  for _ = 1, 100 do
+    local ok, text = pcall(q.read_file, q, ("/proc/%d/stat"):format(other))
+    other = ok and tonumber(text:match "^.*%) %a (%d+)")
+    if other == pid then return true end
+    if not other or other <= 1 then return false end
+  end
+end
+
+--- Who else uses the memory of process `pid`: whether anybody does, and whether some that it has cloned.
+local function sharers(q, pid)
+  local any, own = false, false
+  for _, other in ipairs(same_program(q, pid)) do
+    if shares(q, pid, other) then
+      any = true
+      own = own or descends(q, other, pid)
+    end
+  end
+  return any, own
+end
+
+--- The same, once what it has cloned for the host before has ended with that; that may take a moment.
+local function settled_sharers(q, pid)
   local waited, delay = 0, 0.002
   while true do
-    local others = 0
-    for _, other in ipairs(same_program(q, pid)) do
-      if shares(q, pid, other) then others = others + 1 end
-    end
-    if others == 0 then return true end
-    if waited >= PATIENCE then return false end
+    local any, own = sharers(q, pid)
+    if not any or (waited >= PATIENCE or (not own and waited > 0.05)) then return any, own end
     sched.sleep(delay)
     waited, delay = waited + delay, delay * 2
   end
@@ -103,33 +120,63 @@ local function map(p)
   end
 end
 
---- The space of a process whose former host used `regions`.
----@param p afar.Process   makes calls that need no memory
----@param q afar.Process   by which it was reached
----@param pid integer      of p, as q sees it
----@param regions table[]  { address, size }
----@param keep table[]     { address =, size = }: what stays as it is
----@return afar.Space
-function takeover.space(p, q, pid, regions, keep)
-  local ok, alone = pcall(is_alone, q, pid)
-  local made
-  if not (ok and alone) or #regions == 0 then
-    local region = map(p)
-    made = space.new(p.machine, region[1], region[2])
-    for _, old in ipairs(regions) do made.regions[#made.regions + 1] = old end -- whoever is alone there later gives that back
-    return made
-  end
-  local pinned = {}
-  for i, range in ipairs(keep) do pinned[i] = { floor(range.address), ceil(range.address + range.size) } end
+--- Gives back `regions` but for what is in `pinned`; the space that they make then.
+local function reuse(p, regions, pinned)
   local parts = {}
   for _, region in ipairs(regions) do
     for _, part in ipairs(parts_of(region, pinned)) do parts[#parts + 1] = part end
   end
   give_back(p, parts)
-  made = space.new(p.machine, parts[1][1], parts[1][2] - parts[1][1])
-  for i = 2, #parts do made.heap:add(parts[i][1], parts[i][2] - parts[i][1]) end
-  made.regions = regions
+  local made = space.unknown(p.machine)
+  for _, part in ipairs(parts) do made.heap:add(part[1], part[2] - part[1]) end
+  made.reused = regions
   return made
+end
+
+--- Whether memory lies in what the space was made of: then it is the space's, once it isn't kept any more.
+function takeover.covers(made, memory)
+  for _, region in ipairs(made.reused or {}) do
+    if memory.address >= region[1] and memory.address + memory.size <= region[1] + region[2] then return true end
+  end
+  return false
+end
+
+local function joined(a, b)
+  local all = {}
+  for _, list in ipairs { a, b } do
+    for _, one in ipairs(list) do all[#all + 1] = one end
+  end
+  return all
+end
+
+--- The space of a process whose former host used what `facts` says: `regions`, which the processes that it was cloned from and with use too, and
+--- `own_regions`, which were mapped since for it alone.
+---@param p afar.Process   makes calls that need no memory
+---@param q afar.Process   by which it was reached
+---@param pid integer      of p, as q sees it
+---@param facts table
+---@param keep table[]     { address =, size = }: what stays as it is
+---@return afar.Space space
+---@return boolean changed  what a later host must be told of it
+function takeover.space(p, q, pid, facts, keep)
+  local ok, any, own = pcall(settled_sharers, q, pid)
+  if not ok then any, own = true, true end
+  local old, pinned = facts.own_regions or {}, {}
+  for i, range in ipairs(keep) do pinned[i] = { floor(range.address), ceil(range.address + range.size) } end
+  local changed, made = false
+  if not any then
+    made = reuse(p, joined(facts.regions, old), pinned)
+    made.own = old
+  elseif not own and #old > 0 then
+    made = reuse(p, old, pinned)
+    made.own = old
+  else
+    local region = map(p)
+    made = space.new(p.machine, region[1], region[2])
+    made.own, changed = joined(old, { region }), true
+  end
+  made.regions = facts.regions
+  return made, changed
 end
 
 return takeover

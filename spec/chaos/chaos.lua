@@ -101,7 +101,7 @@ end
 
 local function run(path)
   local passed, failed = 0, 0
-  local pid = afar.here:fork():persistent(path).pid
+  local pid = tonumber(other.run([[print(require("afar").here:fork():persistent((...)).pid)]], path))
   for i = 1, rounds do
     local ok, err = pcall(round, path)
     if ok then
