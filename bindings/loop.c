@@ -51,33 +51,33 @@ void loop_complete(struct loop *loop, uint64_t id, int64_t result, enum fate fat
 }
 
 void loop_flush_later(struct loop *loop, struct flush *flush) {
+  struct flushes *flushes = &loop->flushes[flush->late];
   if (flush->queued)
     return;
   flush->queued = 1;
   flush->next = NULL;
-  *loop->last = flush;
-  loop->last = &flush->next;
+  *flushes->last = flush;
+  flushes->last = &flush->next;
 }
 
 void loop_flush_forget(struct loop *loop, struct flush *flush) {
+  struct flushes *flushes = &loop->flushes[flush->late];
   if (!flush->queued)
     return;
-  struct flush **at = &loop->first;
+  struct flush **at = &flushes->first;
   while (*at != flush)
     at = &(*at)->next;
   *at = flush->next;
   if (!flush->next)
-    loop->last = at;
+    flushes->last = at;
   flush->queued = 0;
 }
 
 void loop_flush(struct loop *loop) {
-  while (loop->first) {
-    struct flush *flush = loop->first;
-    loop->first = flush->next;
-    if (!loop->first)
-      loop->last = &loop->first;
-    flush->queued = 0;
+  struct flushes *soon = &loop->flushes[0], *late = &loop->flushes[1];
+  while (soon->first || late->first) {
+    struct flush *flush = soon->first ? soon->first : late->first;
+    loop_flush_forget(loop, flush);
     flush->run(flush);
   }
 }
@@ -295,7 +295,8 @@ int luaopen_afar_loop(lua_State *L) {
   if (!the_loop.ev) {
     signal(SIGPIPE, SIG_IGN);
     the_loop.ev = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
-    the_loop.last = &the_loop.first;
+    for (int i = 0; i < 2; i++)
+      the_loop.flushes[i].last = &the_loop.flushes[i].first;
     if (!the_loop.ev)
       return luaL_error(L, "no event loop: libev found no way to wait for events");
   }

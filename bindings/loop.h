@@ -22,6 +22,12 @@ struct flush {
   void (*run)(struct flush *);
   struct flush *next;
   int queued;
+  int late; /* behind all that are not: they may still add to what it sends */
+};
+
+/* In the order in which they were queued. */
+struct flushes {
+  struct flush *first, **last;
 };
 
 /* Something that is looked at in each turn, since nothing tells when it has changed. */
@@ -37,7 +43,7 @@ struct loop {
   uint64_t last_id;
   struct completion *done;
   size_t head, tail, capacity;
-  struct flush *first, **last;
+  struct flushes flushes[2]; /* the late ones second */
   struct poll *polls;
   unsigned turns; /* since the kernel was asked for events */
   unsigned patience;

@@ -58,18 +58,29 @@ static void wake_writers(struct stream *stream) {
       channel_wake_writer(stream->channels[i]);
 }
 
-/* sendmsg(2) of the bytes up to the next fd's, or of one byte with that fd. */
+/* The bytes that may be sent at once: up to those of the next fd behind the first. */
+static size_t up_to_next_fd(const struct stream *stream) {
+  struct out_fd fds[2] = {0};
+  size_t length = bytes_length(&stream->out_fds);
+  memcpy(fds, bytes_head(&stream->out_fds), length < sizeof fds ? length : sizeof fds);
+  if (fds[0].offset > stream->sent)
+    return fds[0].offset - stream->sent;
+  return length > sizeof fds[0] ? fds[1].offset - stream->sent : bytes_length(&stream->out);
+}
+
+/* sendmsg(2) of the bytes before the next fd, or of that fd and the bytes with it. */
 static ssize_t send_fds(struct stream *stream) {
   struct out_fd next;
   memcpy(&next, bytes_head(&stream->out_fds), sizeof next);
+  size_t length = up_to_next_fd(stream);
   if (next.offset > stream->sent)
-    return send(stream->out_fd, bytes_head(&stream->out), next.offset - stream->sent, MSG_NOSIGNAL);
+    return send(stream->out_fd, bytes_head(&stream->out), length, MSG_NOSIGNAL);
   union {
     struct cmsghdr header;
     char space[CMSG_SPACE(sizeof(int))];
   } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
   memcpy(CMSG_DATA(&control.header), &next.fd, sizeof next.fd);
-  struct iovec iov = {bytes_head(&stream->out), 1};
+  struct iovec iov = {bytes_head(&stream->out), length};
   struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
   ssize_t count = sendmsg(stream->out_fd, &message, MSG_NOSIGNAL);
   if (count > 0) {
@@ -380,7 +391,7 @@ static struct stream *stream_push(lua_State *L, int marker) {
   const char *text = luaL_checklstring(L, marker, &length);
   luaL_argcheck(L, length == MARKER_LENGTH, marker, "the marker has 32 characters");
   struct stream *stream = lua_newuserdata(L, sizeof *stream);
-  *stream = (struct stream){.loop = loop_of(L), .in_fd = -1, .out_fd = -1, .flush = {.run = run_flush}};
+  *stream = (struct stream){.loop = loop_of(L), .in_fd = -1, .out_fd = -1, .flush = {.run = run_flush, .late = 1}};
   memcpy(stream->marker, text, MARKER_LENGTH);
   luaL_getmetatable(L, TYPE);
   lua_setmetatable(L, -2);

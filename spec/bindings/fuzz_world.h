@@ -254,8 +254,8 @@ static void turn(void) {
 }
 
 static void lower_open(void) {
-  f.lower =
-      (struct stream){.loop = f.loop, .state = STREAM_OPEN, .in_fd = -1, .out_fd = -1, .flush = {.run = lower_flush}};
+  f.lower = (struct stream){
+      .loop = f.loop, .state = STREAM_OPEN, .in_fd = -1, .out_fd = -1, .flush = {.run = lower_flush, .late = 1}};
   uint32_t credit = one_in(&f.chance, 4) ? below(&f.chance, 300) : 0xffffffff;
   f.carrier = channel_new(&f.lower, 1, 0xffffffff, credit);
   f.carrier->refs++;
