@@ -173,11 +173,11 @@ local function attach_other(r, parent, send, channel)
   attach.in_root(parent.machine, number, channel, hello.ATTACH_READ + hello.ATTACH_WRITE + hello.ATTACH_SOCKET)
 end
 
---- The requests of a process on this machine go over a socket of its own, and a ring beside it.
-local function direct_task(machine, fd, block)
+--- The requests of a process on this machine go over a socket of its own, and a ring beside it, unless it is only to exec.
+local function direct_task(machine, fd, block, brief)
   local task = tasks.direct(fd, machine.hello.hold_slots, machine.read_max)
   local arena = machine.root.space.arena
-  if arena then task:ring(arena, block + machine.hello.block_size) end
+  if arena and not brief then task:ring(arena, block + machine.hello.block_size) end
   return task
 end
 
@@ -225,7 +225,7 @@ function clone.begin(parent, flags, before, brief, cgroup)
   if not machine.plain_clone then self.pidfd = r:fetch(pidfd_at, 4, { if_ok = born, aside = true }) end
   r:submit()
   if self.send then fd = attach_other(r, parent, self.send, channel) end
-  self.task = channel and tasks.child(channel, machine.hello.hold_slots, machine.read_max) or fd and direct_task(machine, fd, block)
+  self.task = channel and tasks.child(channel, machine.hello.hold_slots, machine.read_max) or fd and direct_task(machine, fd, block, brief)
   self.child = self:make_child()
   return self
 end
