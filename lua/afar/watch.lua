@@ -231,13 +231,13 @@ end
 
 --- Waits with the others, as a routine of its own.
 local function after_others(r, record, done)
-  pcall(r.submit, r)
-  if not r.id then
+  local sent = pcall(r.submit, r)
+  if not sent then -- closed meanwhile, or cancelled: what is to be done in any case is done at once
     r = requests.record(r.process)
     record(r)
-    pcall(r.submit, r)
+    sent = pcall(r.submit, r)
   end
-  if r.id then r:wait() end
+  if sent then r:wait() end
   if done then done() end
 end
 
