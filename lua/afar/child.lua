@@ -84,19 +84,24 @@ local function release_at_end(state, task)
   end)
 end
 
+local function await_unheld(parent, state)
+  if not parent:is_alive() then return end
+  local function record(r)
+    r:call("waitid", nil, P_PIDFD, state.pidfd, 0, WEXITED, 0)
+    r:call("close", nil, state.pidfd)
+  end
+  watch.after(parent, state.pidfd, POLLIN, record, function()
+    parent.table.internal[state.pidfd] = nil
+    release(state)
+  end)
+end
+
 --- A child that nobody holds any more, once it ends, is awaited all the same: no zombie stays.
 local function guard(parent, state)
   local sentinel = newproxy(true)
   getmetatable(sentinel).__gc = function()
-    if state.reaped or state.kept or not parent:is_alive() then return end
-    local function record(r)
-      r:call("waitid", nil, P_PIDFD, state.pidfd, 0, WEXITED, 0)
-      r:call("close", nil, state.pidfd)
-    end
-    watch.after(parent, state.pidfd, POLLIN, record, function()
-      parent.table.internal[state.pidfd] = nil
-      release(state)
-    end)
+    if state.reaped or state.kept then return end
+    sched.collected(function() await_unheld(parent, state) end)
   end
   return sentinel
 end

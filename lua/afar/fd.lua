@@ -4,6 +4,7 @@ local requests = require "afar.requests"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
 local process = require "afar.process"
+local sched = require "afar.sched"
 local tasks = require "afar.task"
 
 ---@class afar.Fd
@@ -39,7 +40,10 @@ local function guard(self)
   local table_, number, machine, state = self.table, self.number, self.process.machine, self.state
   local sentinel = newproxy(true)
   getmetatable(sentinel).__gc = function()
-    if not (state.closed or state.kept) then close_later(table_, number, machine) end
+    if state.closed or state.kept then return end
+    sched.collected(function()
+      if not state.closed then close_later(table_, number, machine) end
+    end)
   end
   return sentinel
 end

@@ -150,8 +150,28 @@ local function check_yieldable()
   )
 end
 
+-- ---- what the garbage collector leaves to do ----
+
+local collected, collected_count = {}, 0
+
+--- Calls `f` soon, from where calls are made or from the loop: for finalizers, which run amid anything, and so do nothing but this.
+---@param f fun()  must not wait
+function sched.collected(f)
+  collected_count = collected_count + 1
+  collected[collected_count] = f
+end
+
+local function run_collected()
+  while collected_count > 0 do
+    local list, count = collected, collected_count
+    collected, collected_count = {}, 0
+    for i = 1, count do list[i]() end
+  end
+end
+
 --- Raises the error by which the running routine was cancelled, if so. Each cancellation is raised once.
 function sched.check()
+  if collected_count > 0 then run_collected() end
   local routine = current
   if routine and routine.pending ~= nil then
     local err = routine.pending
@@ -300,6 +320,7 @@ function sched.run(routine)
   while not routine.done do
     run_ready()
     if routine.done then break end
+    if collected_count > 0 then run_collected() end
     local seconds = run_timers()
     loop.wait(ready_head <= ready_tail and 0 or seconds or -1)
     run_completions()
