@@ -76,7 +76,7 @@ describe("examples", function()
   end)
 
   it("are all run by this spec, and each opens with what it shows", function()
-    local known = { fleet = 1, netlab = 1, sandbox = 1, supervisor = 1 }
+    local known = { daemons = 1, fleet = 1, netlab = 1, sandbox = 1, supervisor = 1 }
     for _, name in ipairs { "01-hello", "02-fork-exec", "03-pipeline", "04-chain", "05-nursery" } do known[name] = 1 end
     for name in lfs.dir "examples" do
       local base = name:match "^(.*)%.lua$"
