@@ -223,7 +223,7 @@ local function try_resume(p, q)
   if not ok then
     local gone = errors.is(connection, "ECONNREFUSED") or errors.is(connection, "ENOENT")
     if gone then end_with(p, "eof") end
-    return gone
+    return gone, connection
   end
   if connection.welcome.verdict == "gone" then
     self.taken_by = connection.welcome.name ~= "" and connection.welcome.name or "another host"
@@ -292,8 +292,12 @@ end
 --- Offers another way to a process whose connection has broken; waits for what becomes of it.
 function session.offer(p, q)
   local self = p.session
+  if not self.broken then -- as far as anybody has noticed
+    local settled, err = try_resume(p, q)
+    if not settled then error(err, 0) end
+    return
+  end
   self.offered, self.via = q, q
-  if not self.broken then return end
   local id = loop.id()
   self.waiting = self.waiting or {}
   self.waiting[#self.waiting + 1] = id

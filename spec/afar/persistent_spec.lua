@@ -262,6 +262,29 @@ describe("a persistent process", function()
     root:disconnect()
   end)
 
+  it("goes on over another way, though nobody has noticed that the first one is dead", function()
+    local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
+    local p = root:fork():persistent(path)
+    local log = p:open(dir .. "/log", "O_WRONLY|O_CREAT|O_APPEND", "0600")
+    afar.here:kill(root.pid, "SIGSTOP")
+    local written = 0
+    afar.nursery(function(n)
+      n:spawn(function()
+        for _ = 1, 50 do
+          log:write "x"
+          written = written + 1
+        end
+      end)
+      afar.sleep(0.1)
+      assert.equal(0, written)
+      p:resume(afar.here)
+    end)
+    assert.equal(50, afar.here:stat(dir .. "/log").st_size)
+    afar.here:kill(root.pid, "SIGKILL")
+    p:exit()
+    root:disconnect()
+  end)
+
   it("that nobody reaches in time is lost, and stays", function()
     local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
     local p = root:fork():persistent(path, { limit = 0.2 })
