@@ -12,7 +12,7 @@ local rounds, seed = tonumber(arg[1]) or 25, tonumber(arg[2]) or os.time()
 math.randomseed(seed)
 
 local WORKER = assert(io.open "spec/chaos/worker.lua"):read "*a"
-local FDS_MOST = 40 -- of a process that keeps six things
+local FDS_MOST = 24 -- of a process that keeps six things
 
 --- name -> { kind, value }: what was acknowledged, and what was tried after that.
 local known, tried = {}, nil
@@ -69,13 +69,21 @@ local function check(p)
   tried = nil
 end
 
---- What the one that was killed had not given a name yet.
+local inherited = {} -- numbers that it had from the beginning, from whoever started all this
+
+local function note_inherited(path)
+  local p = afar.reconnect(path)
+  for _, one in ipairs(p:unclaimed()) do inherited[one.fd.number] = true end
+  p:disconnect()
+end
+
+--- What the one that was killed had not given a name yet: half of a child to be, a file.
 local function clean(p)
   for _, one in ipairs(p:unclaimed()) do
     if one.child then
       one.child:kill "SIGKILL"
       one.child:wait()
-    elseif one.target == "/etc/hosts" or one.target:find "pidfd" then
+    elseif not inherited[one.fd.number] then
       one.fd:close()
     end
   end
@@ -102,6 +110,7 @@ end
 local function run(path)
   local passed, failed = 0, 0
   local pid = tonumber(other.run([[print(require("afar").here:fork():persistent((...)).pid)]], path))
+  note_inherited(path)
   for i = 1, rounds do
     local ok, err = pcall(round, path)
     if ok then
