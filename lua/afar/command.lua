@@ -79,15 +79,30 @@ function command.store_array(r, strings)
   return address
 end
 
+local function copy(variables)
+  local own = {}
+  for name, value in pairs(variables) do own[name] = value end
+  return own
+end
+
+local function same(a, b)
+  for name, value in pairs(a) do
+    if b[name] ~= value then return false end
+  end
+  for name in pairs(b) do
+    if a[name] == nil then return false end
+  end
+  return true
+end
+
 --- The environment's array. It is the same for nearly all that a process executes: kept in its memory from one to the next, unless
 --- this program has one of its own.
 function command.store_environ(r, p, spec)
-  local list = environ(p, spec)
-  if spec.env or spec.clean_env then return command.store_array(r, list) end
-  local text = table.concat(list, "\0")
+  if spec.env or spec.clean_env then return command.store_array(r, environ(p, spec)) end
   local entry = p.space.environ
-  if not entry or entry.text ~= text then
-    entry = { text = text, size = array_size(list), space = p.space, users = 0 }
+  if not entry or not same(entry.variables, p.environ) then
+    local list = environ(p, spec)
+    entry = { variables = copy(p.environ), size = array_size(list), space = p.space, users = 0 }
     entry.address = p.space:alloc(p, entry.size)
     r:store(entry.address, array(entry.address, list))
   end
@@ -105,7 +120,8 @@ function command.settle_environ(r)
   entry.users = entry.users - 1
   local space = entry.space
   local old = space.environ
-  if old ~= entry and (not old or old.text ~= entry.text) and r.requests:result(1) and not space.machine.plain_clone then
+  local there = space:in_place(entry.address, entry.size) or r.requests:result(1)
+  if old ~= entry and (not old or not same(old.variables, entry.variables)) and there and not space.machine.plain_clone then
     space.environ = entry
     if old and old.users == 0 then space:free(old.address, old.size) end
   end

@@ -14,7 +14,7 @@ local exec = {}
 local RLIMIT_NOFILE = 7
 local SIG_SETMASK, SIGPIPE = 2, 13
 local STREAMS = { "stdin", "stdout", "stderr" }
-local QUIET = { quiet = true } -- the host is not woken for what prepares an exec
+local QUIET = { quiet = true }
 
 --- Every fd that shall become 0, 1 or 2 is first copied out of their way; then each copy is put in its place.
 local function record_fds(r, p, spec)
@@ -23,7 +23,7 @@ local function record_fds(r, p, spec)
   for target, name in ipairs(STREAMS) do
     local source = spec[name]
     if source == "null" then
-      from[target] = r:call("openat", QUIET, C.AT_FDCWD, r:string "/dev/null", target == 1 and C.O_RDONLY or C.O_WRONLY, 0)
+      from[target] = r:call("openat", r.setup, C.AT_FDCWD, r:string "/dev/null", target == 1 and C.O_RDONLY or C.O_WRONLY, 0)
     elseif source == "stdout" and target == 3 then
       from[target] = from[2] or 1
     elseif source ~= nil then
@@ -32,13 +32,13 @@ local function record_fds(r, p, spec)
   end
   local moved = {}
   for target, source in pairs(from) do
-    moved[target] = r:call("fcntl", QUIET, source, C.F_DUPFD_CLOEXEC, 10)
+    moved[target] = r:call("fcntl", r.setup, source, C.F_DUPFD_CLOEXEC, 10)
   end
   for target, copy in pairs(moved) do
-    r:call("dup3", QUIET, copy, target - 1, 0)
+    r:call("dup3", r.setup, copy, target - 1, 0)
   end
   for _, fd in ipairs(spec.keep or {}) do
-    r:call("fcntl", QUIET, fds.near(fd, p, "keep"), C.F_SETFD, 0)
+    r:call("fcntl", r.setup, fds.near(fd, p, "keep"), C.F_SETFD, 0)
   end
   if spec.listen_fds then
     passing.record_listen(r, spec)
@@ -49,13 +49,13 @@ end
 local function record_signals(r, p, spec)
   local C = p.machine.sys.C
   local mask = r:scratch(8)
-  r:call("rt_sigprocmask", QUIET, SIG_SETMASK, r:bytes(p.machine.hello.sigmask), mask, 8)
+  r:call("rt_sigprocmask", r.setup, SIG_SETMASK, r:bytes(p.machine.hello.sigmask), mask, 8)
   local default = r:bytes(("\0"):rep(32))
-  r:call("rt_sigaction", QUIET, SIGPIPE, default, 0, 8)
+  r:call("rt_sigaction", r.setup, SIGPIPE, default, 0, 8)
   local ignore
   for _, name in ipairs(spec.ignore or {}) do
     ignore = ignore or r:bytes("\1" .. ("\0"):rep(31))
-    r:call("rt_sigaction", QUIET, C[name] or error("no signal " .. name, 0), ignore, 0, 8)
+    r:call("rt_sigaction", r.setup, C[name] or error("no signal " .. name, 0), ignore, 0, 8)
   end
   return mask
 end
@@ -108,12 +108,13 @@ local function record(r, p, spec)
   local C = p.machine.sys.C
   r.args = { n = 1, table.concat(spec, " ") }
   r.spec = spec
+  r.setup = p.space.arena and QUIET or nil -- no waking for what prepares it; far away, the first answer says that the environment is there
   record_fds(r, p, spec)
-  if spec.cwd then r:call("chdir", QUIET, r:string(spec.cwd)) end
-  if spec.umask then r:call("umask", QUIET, p.machine.sys:const(spec.umask, "S_", "umask")) end
-  r:call("prlimit64", { quiet = true, may_fail = true }, 0, RLIMIT_NOFILE, r:bytes(p.machine.hello.nofile), 0)
+  if spec.cwd then r:call("chdir", r.setup, r:string(spec.cwd)) end
+  if spec.umask then r:call("umask", r.setup, p.machine.sys:const(spec.umask, "S_", "umask")) end
+  r:call("prlimit64", { quiet = r.setup ~= nil, may_fail = true }, 0, RLIMIT_NOFILE, r:bytes(p.machine.hello.nofile), 0)
   local mask = record_signals(r, p, spec)
-  local setup = r:value(0, QUIET)
+  local setup = r:value(0, r.setup)
   r.tried = record_places(r, p, spec, setup, mask)
   r.C = C
 end

@@ -90,7 +90,7 @@ for name in pairs(require("afar.sys.auxv").constants) do
 end
 
 -- What may be shown, the greatest first, so that O_SYNC goes before the O_DSYNC in it; and whether these are flags.
-local function candidates(m, prefix)
+local function find_candidates(m, prefix)
   local list, single, several = {}, 0, 0
   for name, value in pairs(with_prefix(m, prefix)) do
     local mask = name:match "_MASK$" or name:match "_SHIFT$" or name:match "_MAX$"
@@ -107,7 +107,16 @@ local function candidates(m, prefix)
     if a.value ~= b.value then return a.value > b.value end
     return a.name < b.name
   end)
-  return list, 2 * single >= several
+  return { list = list, are_flags = 2 * single >= several }
+end
+
+local known = setmetatable({}, { __mode = "k" }) -- machine -> prefix -> what find_candidates gave: a search through thousands of names
+
+local function candidates(m, prefix)
+  local of_machine = known[m] or {}
+  known[m] = of_machine
+  of_machine[prefix] = of_machine[prefix] or find_candidates(m, prefix)
+  return of_machine[prefix].list, of_machine[prefix].are_flags
 end
 
 local function number_text(value, hex)
