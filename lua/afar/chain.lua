@@ -13,12 +13,26 @@ function Placeholder.stands_for(placeholder) return rawget(placeholder, "ref") e
 
 local fd_methods -- set by chain.define
 
+--- One function for each method, made by `make(method)` when it is first asked for.
+local function once(make)
+  return setmetatable({}, {
+    __index = function(made, method)
+      made[method] = make(method)
+      return made[method]
+    end,
+  })
+end
+
+local of_placeholder = once(function(method)
+  return function(self, ...) return rawget(self, "chain"):record(method, self, ...) end
+end)
+
 function Placeholder:__index(name)
   local method = fd_methods[name]
   if not method then
     error(("a placeholder has no method %q: what a chain's call gives is known only when the chain has ended"):format(name), 2)
   end
-  return function(self_, ...) return rawget(self_, "chain"):record(method, self_, ...) end
+  return of_placeholder[method]
 end
 
 ---@class afar.Chain
@@ -26,10 +40,13 @@ local Chain = { __name = "chain" }
 
 local process_methods
 
+local of_process = once(function(method)
+  return function(self, ...) return Chain.record(self, method, rawget(self, "recorder").process, ...) end
+end)
+
 function Chain:__index(name)
   if name == "record" then return Chain.record end
-  local method = process_methods(name, rawget(self, "recorder").process)
-  return function(self_, ...) return Chain.record(self_, method, rawget(self_, "recorder").process, ...) end
+  return of_process[process_methods(name, rawget(self, "recorder").process)]
 end
 
 function Chain:placeholder(finish, ref)
@@ -68,7 +85,7 @@ end
 local function settle(recorder, placeholder)
   local finish, ref = rawget(placeholder, "finish"), rawget(placeholder, "ref")
   if recorder.fate or not finish or (ref and not succeeded(recorder, ref)) then return end
-  local ok, value = pcall(finish, recorder)
+  local ok, value = pcall(finish, recorder, ref)
   if ok then rawset(placeholder, "value", value) end
 end
 

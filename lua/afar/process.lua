@@ -25,7 +25,7 @@ local recorded = {} -- methods that record one chain's requests, so that p:chain
 function process.define(name, f) plain[name] = f end
 
 --- Defines a call: `f(recorder, process, ...)` records its requests, and returns a function that is given the recorder once it
---- was answered and returns the call's value; and the argument (a Ref, a Load) that stands for that value within a chain. A call of two
+--- was answered, and the following, and returns the call's value; and the argument (a Ref, a Load) that stands for that value within a chain. A call of two
 --- values returns two such pairs.
 function process.define_recorded(name, f)
   recorded[name] = f
@@ -46,10 +46,10 @@ function process.methods()
 end
 
 --- Sends what was recorded, waits, and gives the call's values.
-function process.finish(r, first, _, second)
+function process.finish(r, first, ref, second, second_ref)
   r:run()
-  if second then return first(r), second(r) end
-  return first(r)
+  if second then return first(r, ref), second(r, second_ref) end
+  return first(r, ref)
 end
 
 --- The method that is exactly the system call `name`, or nil: set by syscall.lua.
@@ -82,6 +82,8 @@ function Process:__tostring()
   return ("process %s on %s"):format(self.pid or "?", rawget(self, "machine").name)
 end
 
+local recorded_raw = {} -- name -> the recording form of a plain system call
+
 --- For p:chain: the recording form of a method.
 local function chain_lookup(name, self)
   local method = recorded[name]
@@ -89,10 +91,11 @@ local function chain_lookup(name, self)
   if plain[name] then
     error(("%s can't be part of a chain: it takes several by itself"):format(name), 3)
   end
-  if process.raw(self, name) then
-    return function(r, p, ...) return recorded.syscall(r, p, name, ...) end
+  if not process.raw(self, name) then return lookup(self, name, 3) end
+  if not recorded_raw[name] then
+    recorded_raw[name] = function(r, p, ...) return recorded.syscall(r, p, name, ...) end
   end
-  return lookup(self, name, 3)
+  return recorded_raw[name]
 end
 
 function process.install_chains(fd_methods) chain.define(chain_lookup, fd_methods) end

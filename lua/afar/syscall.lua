@@ -41,6 +41,7 @@ for name in ("setuid setgid setreuid setregid setresuid setresgid setfsuid setfs
 end
 
 local PR_SET_PDEATHSIG, SIGKILL = 1, 9
+local FLUSHED = { flush = true }
 
 local function rearm(r, changed)
   if r.process.child == nil or rawget(r.process, "session") then return end
@@ -72,9 +73,9 @@ local function record_syscall(r, self, name, ...)
   end
   if self.is_root then sibling.check(self, shown, a) end
   if may_block[shown] and not stays[shown] then r:block() end
-  local ref = r:call_number(nr, shown, { flush = may_block[shown] }, unpack(a, 1, 6))
+  local ref = r:call_number(nr, shown, may_block[shown] and FLUSHED or nil, unpack(a, 1, 6))
   if credentials[shown] then rearm(r, ref) end
-  return function(r_) return r_:result(ref) end, ref
+  return r.result, ref
 end
 
 local function recorded_call(self, name, ...)
