@@ -1,4 +1,4 @@
--- daemons.lua DIR [stop]: servers that are kept: restarted when they die, with logs; they and their listening sockets survive this script. Kill it and
+-- Servers that are kept (daemons.lua DIR [stop]): restarted when they die, with logs; they and their listening sockets survive this script. Kill it and
 -- start it again: it finds all as it was, and nobody who connects meanwhile is refused.
 
 local afar = require "afar"

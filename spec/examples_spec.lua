@@ -75,8 +75,15 @@ describe("examples", function()
     assert.equal("exit code 3", run { program, "examples/sandbox.lua", "sh", "-c", "exit 3" }:match "[^\n]+")
   end)
 
+  it("mock answers for programs that a shell script runs", function()
+    local out = example "mock"
+    has(out, "mock: sendmail -t was given:\nmock:   To: root")
+    has(out, "mock: not executed: rm -rf /important\n")
+    has(out, "script: done")
+  end)
+
   it("are all run by this spec, and each opens with what it shows", function()
-    local known = { daemons = 1, fleet = 1, netlab = 1, sandbox = 1, supervisor = 1 }
+    local known = { daemons = 1, fleet = 1, mock = 1, netlab = 1, sandbox = 1, supervisor = 1 }
     for _, name in ipairs { "01-hello", "02-fork-exec", "03-pipeline", "04-chain", "05-nursery" } do known[name] = 1 end
     for name in lfs.dir "examples" do
       local base = name:match "^(.*)%.lua$"
