@@ -163,8 +163,7 @@ static void an_empty_queue_keeps_little(void) {
 #define TESTS(X)                                                                                                       \
   X(no_two_blocks_share_a_byte)                                                                                        \
   X(all_that_was_given_back_is_free)                                                                                   \
-  X(neighbours_are_joined) X(what_does_not_fit_is_refused) X(a_queue_gives_what_it_took)                               \
-      X(an_empty_queue_keeps_little)
+  X(neighbours_are_joined) X(what_does_not_fit_is_refused) X(a_queue_gives_what_it_took) X(an_empty_queue_keeps_little)
 
 static const struct {
   const char *name;
