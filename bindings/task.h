@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "bytes.h"
+#include "chain.h"
 #include "channel.h"
 #include "link.h"
 #include "loop.h"
@@ -14,33 +15,7 @@
 
 struct stream;
 
-/* What came of one request of a chain. */
-struct outcome {
-  int64_t result;
-  uint32_t length; /* bytes of data */
-  uint32_t most;   /* that its reply may bring: only a READ's has any */
-  uint32_t tag;
-  uint64_t end; /* where it ends in its session; 0: in none */
-  char *data;   /* what READ brought; NULL: none */
-  enum { OUTCOME_NONE, OUTCOME_SENT, OUTCOME_DONE } state;
-  unsigned quiet : 1; /* it answers only if it fails */
-};
-
-/* Requests that go out together. Referred to by Lua's object and, while in flight, by the task. */
-struct chain {
-  unsigned refs;
-  uint64_t id;           /* completes when every reply is there; 0: nobody waits */
-  struct bytes requests; /* encoded, with the payload behind each; given back once sent */
-  struct outcome *outcomes;
-  uint32_t count, capacity, answered;
-  uint64_t at;       /* where it begins in all that its task ever queued */
-  uint64_t end;      /* of the last one before another carrier: where it ends there */
-  uint32_t held;     /* slots that it may take in the stub: the first HOLD and all behind it */
-  unsigned done : 1; /* all is answered, or its task has ended */
-  enum fate fate;    /* once done */
-  unsigned call : 1; /* one call: the completion brings its result */
-  struct chain *next;
-};
+#define TASK_NO_TAG 0xffffffff
 
 struct pending {
   struct chain *chain; /* NULL: free; then `index` is the next free one */
@@ -74,5 +49,30 @@ struct task {
   unsigned refs;
   int ended; /* 1 + enum fate */
 };
+
+/* One without a carrier yet. */
+struct task *task_new(struct loop *loop, uint32_t hold_slots, uint32_t read_max);
+void task_release(struct task *task);
+/* It has no carrier any more: all that waits is told. */
+void task_end(struct task *task, enum fate fate);
+void task_drop_channel(struct task *task);
+
+/* Sends a chain with this turn's others, once there are slots for it; takes a reference of its own. */
+void task_submit(struct task *task, struct chain *chain);
+/* The same without waiting for slots. */
+void task_queue(struct task *task, struct chain *chain);
+/* The tag of a request that is about to be queued. */
+uint32_t task_take_tag(struct task *task, struct chain *chain, uint32_t index);
+/* Sends what is queued: as much as the carrier takes now; or all with this turn's. */
+void task_flush(struct task *task);
+void task_flush_later(struct task *task);
+/* Tells who waits for the chain; gives up the task's reference. */
+void task_complete(struct task *task, struct chain *chain, int64_t result, enum fate fate);
+/* Gives up a reference; that of a call is kept for the next one. */
+void task_drop(struct task *task, struct chain *chain);
+/* Bytes that a request's reply may have. */
+uint32_t task_cost(const struct task *task, const struct outcome *outcome);
+/* Whether somebody waited for an fd by that id; nobody does any more. */
+int task_forget_fd(struct task *task, uint64_t id);
 
 #endif

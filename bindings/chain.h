@@ -1,0 +1,55 @@
+/* A chain: requests that go out together, encoded, and what came of each. */
+#ifndef AFAR_CHAIN_H
+#define AFAR_CHAIN_H
+
+#include <lua.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bytes.h"
+#include "loop.h"
+#include "protocol.h"
+
+/* What came of one request of a chain. */
+struct outcome {
+  int64_t result;
+  uint32_t length; /* bytes of data */
+  uint32_t most;   /* that its reply may bring: only a READ's has any */
+  uint32_t tag;
+  uint64_t end; /* where it ends in its session; 0: in none */
+  char *data;   /* what READ brought; NULL: none */
+  enum { OUTCOME_NONE, OUTCOME_SENT, OUTCOME_DONE } state;
+  unsigned quiet : 1; /* it answers only if it fails */
+};
+
+/* Requests that go out together. Referred to by Lua's object and, while in flight, by the task. */
+struct chain {
+  unsigned refs;
+  uint64_t id;           /* completes when every reply is there; 0: nobody waits */
+  struct bytes requests; /* encoded, with the payload behind each; given back once sent */
+  struct outcome *outcomes;
+  uint32_t count, capacity, answered;
+  uint64_t at;       /* where it begins in all that its task ever queued */
+  uint64_t end;      /* of the last one before another carrier: where it ends there */
+  uint32_t held;     /* slots that it may take in the stub: the first HOLD and all behind it */
+  unsigned done : 1; /* all is answered, or its task has ended */
+  enum fate fate;    /* once done */
+  unsigned call : 1; /* one call: the completion brings its result */
+  struct chain *next;
+};
+
+/* Doubles an array; aborts when memory is out. */
+void *array_grow(void *array, uint32_t *capacity, size_t size);
+
+void chain_unref(struct chain *chain);
+/* Appends a request; the payload of a WRITE is to be appended to chain->requests behind it. */
+void chain_add(struct chain *chain, struct afar_request request);
+
+/* Lua's function that makes an empty chain, and what registers its class. */
+int chain_create(lua_State *L);
+void chain_class(lua_State *L);
+struct chain *chain_check(lua_State *L, int index);
+/* A 64-bit argument: a number, or an int64_t/uint64_t cdata. */
+uint64_t chain_check_u64(lua_State *L, int index);
+
+#endif
