@@ -83,14 +83,26 @@ local function kept(space)
   return entry and rounded(entry.size) or 0
 end
 
---- What a process holds far away: fds, and bytes of memory handed out. Garbage is collected first.
----@param p afar.Process
-function probe.holds(p)
+local function holds_now(p)
   collectgarbage()
   collectgarbage()
   p:getpid() -- what the collector has queued goes first
   p:getpid()
   return { fds = probe.fds(p.pid), memory = p.space.heap:used() - kept(p.space) }
+end
+
+--- What a process holds far away: fds, and bytes of memory handed out. Garbage is collected first, and what is just being given back is
+--- waited for: until nothing changes any more.
+---@param p afar.Process
+function probe.holds(p)
+  local last = holds_now(p)
+  for _ = 1, 20 do
+    afar.sleep(0.002)
+    local now = holds_now(p)
+    if now.fds == last.fds and now.memory == last.memory then break end
+    last = now
+  end
+  return last
 end
 
 return probe
