@@ -83,12 +83,15 @@ local function kept(space)
   return entry and rounded(entry.size) or 0
 end
 
+local SLACK = 64 -- bytes: the last pointer to something small may be held by a slot that was not used again yet
+
 local function holds_now(p)
   collectgarbage()
   collectgarbage()
   p:getpid() -- what the collector has queued goes first
   p:getpid()
-  return { fds = probe.fds(p.pid), memory = p.space.heap:used() - kept(p.space) }
+  local memory = p.space.heap:used() - kept(p.space)
+  return { fds = probe.fds(p.pid), memory = memory - memory % SLACK }
 end
 
 --- What a process holds far away: fds, and bytes of memory handed out. Garbage is collected first, and what is just being given back is
