@@ -75,6 +75,12 @@ describe("examples", function()
     assert.equal("exit code 3", run { program, "examples/sandbox.lua", "sh", "-c", "exit 3" }:match "[^\n]+")
   end)
 
+  it("06-two-machines is a pipeline between two", function()
+    local out = example "06-two-machines"
+    has(out, "two: 100000\n")
+    has(out, "588895 bytes went from one to two\n")
+  end)
+
   it("mock answers for programs that a shell script runs", function()
     local out = example "mock"
     has(out, "mock: sendmail -t was given:\nmock:   To: root")
@@ -84,7 +90,7 @@ describe("examples", function()
 
   it("are all run by this spec, and each opens with what it shows", function()
     local known = { daemons = 1, fleet = 1, mock = 1, netlab = 1, sandbox = 1, supervisor = 1 }
-    for _, name in ipairs { "01-hello", "02-fork-exec", "03-pipeline", "04-chain", "05-nursery" } do known[name] = 1 end
+    for _, name in ipairs { "01-hello", "02-fork-exec", "03-pipeline", "04-chain", "05-nursery", "06-two-machines" } do known[name] = 1 end
     for name in lfs.dir "examples" do
       local base = name:match "^(.*)%.lua$"
       if base then
