@@ -153,7 +153,7 @@ describe("a bootstrap", function()
       local err = fails(afar.timeout, 0.1, here.bootstrap, here, spec)
       assert.is_true(err.timeout)
     end
-    assert.same(before, probe.holds(here))
+    assert.same(before, probe.holds(here, before))
   end)
 end)
 
@@ -161,7 +161,7 @@ describe("a bootstrap that fails", function()
   local before
 
   before_each(function() before = probe.holds(here) end)
-  after_each(function() assert.same(before, probe.holds(here)) end)
+  after_each(function() assert.same(before, probe.holds(here, before)) end)
 
   local function message(spec, p) return tostring(fails((p or here).bootstrap, p or here, spec)) end
 

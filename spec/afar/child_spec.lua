@@ -11,7 +11,7 @@ describe("a child", function()
     local before
 
     before_each(function() before = probe.holds(way.root) end)
-    after_each(function() assert.same(before, probe.holds(way.root)) end)
+    after_each(function() assert.same(before, probe.holds(way.root, before)) end)
 
     it("tells its exit code", function()
       for _, code in ipairs { 0, 1, 255 } do
@@ -91,7 +91,7 @@ describe("a child", function()
         assert.is_false(ok)
         assert.is_true(err.timeout)
       end
-      assert.same(held, probe.holds(way.root))
+      assert.same(held, probe.holds(way.root, held))
       child:kill()
       assert.equal("SIGTERM", child:wait().signal)
     end)

@@ -170,7 +170,7 @@ describe("a connection", function()
       use()
       local before = probe.holds(p)
       for _ = 1, 10 do use() end
-      assert.same(before, probe.holds(p))
+      assert.same(before, probe.holds(p, before))
     end)
   end)
 

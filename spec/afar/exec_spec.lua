@@ -10,7 +10,7 @@ describe("exec", function()
     local before
 
     before_each(function() before = probe.holds(way.root) end)
-    after_each(function() assert.same(before, probe.holds(way.root)) end)
+    after_each(function() assert.same(before, probe.holds(way.root, before)) end)
 
     --- What a program that is execed by a fork, with these options, prints.
     local function output(spec, prepare)

@@ -20,7 +20,7 @@ describe("an fd", function()
     end)
     after_each(function()
       if p:is_alive() then p:exit() end
-      assert.same(before, probe.holds(way.root))
+      assert.same(before, probe.holds(way.root, before))
     end)
 
     it("is close-on-exec, and above the standard ones", function()
@@ -218,7 +218,7 @@ describe("an fd", function()
       for _ = 1, 5 do
         assert.is_true(fails(afar.timeout, 0.01, from.read, from).timeout)
       end
-      assert.same(held, probe.holds(p))
+      assert.same(held, probe.holds(p, held))
       to:write "still there"
       assert.equal("still there", from:read())
     end)
@@ -272,7 +272,7 @@ describe("an fd", function()
         end)
         fails(fd.pwrite, fd, "x", {})
       end
-      assert.same(held, probe.holds(p))
+      assert.same(held, probe.holds(p, held))
     end)
 
     it("leaves no memory when its routine was cancelled before", function()
@@ -301,7 +301,7 @@ describe("an fd", function()
         end
         if round == 1 then held = probe.holds(p) end
       end
-      assert.same(held, probe.holds(p))
+      assert.same(held, probe.holds(p, held))
     end)
   end)
 end)

@@ -33,7 +33,7 @@ describe("files", function()
     after_each(function()
       p:run { "rm", "-rf", dir }
       p:exit()
-      assert.same(before, probe.holds(way.root))
+      assert.same(before, probe.holds(way.root, before))
     end)
 
     local function write(path, text)

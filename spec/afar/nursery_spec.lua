@@ -188,7 +188,7 @@ describe("a nursery", function()
         end)
       end
       assert.is_true(probe.soon(function() return probe.holds(child).fds == held.fds end))
-      assert.same(held, probe.holds(child))
+      assert.same(held, probe.holds(child, held))
       child:exit()
     end)
 

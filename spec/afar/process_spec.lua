@@ -129,7 +129,7 @@ describe("a process", function()
 
     after_each(function()
       child:wait()
-      assert.same(others, probe.holds(p))
+      assert.same(others, probe.holds(p, others))
     end)
 
     --- What a pending `f(...)` raises when the process is killed, and how long that took.

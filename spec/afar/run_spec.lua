@@ -9,7 +9,7 @@ describe("run", function()
     local before
 
     before_each(function() before = probe.holds(way.root) end)
-    after_each(function() assert.same(before, probe.holds(way.root)) end)
+    after_each(function() assert.same(before, probe.holds(way.root, before)) end)
 
     it("gives what was written, and how it ended", function()
       local result = way.root:run { "sh", "-c", "echo out; echo err >&2" }

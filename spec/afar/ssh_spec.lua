@@ -126,7 +126,7 @@ describe("ssh", function()
     local before
 
     before_each(function() before = probe.holds(here) end)
-    after_each(function() assert.same(before, probe.holds(here)) end)
+    after_each(function() assert.same(before, probe.holds(here, before)) end)
 
     local function failure(destination, options)
       options = options or {}

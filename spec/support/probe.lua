@@ -94,15 +94,20 @@ local function holds_now(p)
   return { fds = probe.fds(p.pid), memory = memory - memory % SLACK }
 end
 
+local function equal(a, b) return a.fds == b.fds and a.memory == b.memory end
+
 --- What a process holds far away: fds, and bytes of memory handed out. Garbage is collected first, and what is just being given back is
---- waited for: until nothing changes any more.
+--- waited for: until nothing changes any more. With `expected`, until it is that, for two seconds at most: the last pointer to something may
+--- be held by a slot of a stack that is not used again at once.
 ---@param p afar.Process
-function probe.holds(p)
+---@param expected? { fds: integer, memory: integer }
+function probe.holds(p, expected)
   local last = holds_now(p)
-  for _ = 1, 20 do
-    afar.sleep(0.002)
+  for i = 1, expected and 100 or 20 do
+    if expected and equal(last, expected) then break end
+    afar.sleep(i < 10 and 0.002 or 0.02)
     local now = holds_now(p)
-    if now.fds == last.fds and now.memory == last.memory then break end
+    if not expected and equal(now, last) then break end
     last = now
   end
   return last
