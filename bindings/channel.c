@@ -83,6 +83,14 @@ void channel_on_end(struct channel *channel, enum fate fate, int error) {
     pump_run(channel->pump);
 }
 
+void channel_on_gone(struct channel *channel, enum fate fate, int error) {
+  channel_on_end(channel, fate, error);
+  channel->stream = NULL;
+  complete(channel, &channel->write_id); /* what was read may have ended long before */
+  if (channel->pump)
+    pump_run(channel->pump);
+}
+
 /* Whether nothing more can be written. The end of what is read, by itself, says nothing of that: a socket may be half
  * closed. */
 int channel_write_over(const struct channel *channel) {

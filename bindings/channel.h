@@ -59,6 +59,8 @@ void channel_took(struct channel *channel, size_t length);
 /* What the stream calls: */
 int channel_on_data(struct channel *channel, const char *data, size_t length);
 void channel_on_end(struct channel *channel, enum fate fate, int error);
+/* The stream has ended, or has given the number back: nothing comes or goes any more. */
+void channel_on_gone(struct channel *channel, enum fate fate, int error);
 void channel_on_credit(struct channel *channel, uint32_t bytes);
 int channel_on_fd(struct channel *channel, int fd);
 /* Gives it to `sink`, from what has arrived already on. */

@@ -139,8 +139,7 @@ static void broken(struct stream *stream, const char *reason) {
 void stream_forget(struct stream *stream, uint32_t number) {
   struct channel *channel = stream->channels[number];
   stream->channels[number] = NULL;
-  channel_on_end(channel, FATE_EOF, 0);
-  channel->stream = NULL;
+  channel_on_gone(channel, FATE_EOF, 0);
   channel_unref(channel);
 }
 
@@ -351,8 +350,7 @@ void stream_end(struct stream *stream, int error, const char *reason) {
   enum fate fate = error ? FATE_LOST : FATE_EOF;
   for (uint32_t i = 1; i < stream->channels_size; i++)
     if (stream->channels[i]) {
-      channel_on_end(stream->channels[i], FATE_LOST, error);
-      stream->channels[i]->stream = NULL;
+      channel_on_gone(stream->channels[i], FATE_LOST, error);
       channel_unref(stream->channels[i]);
       stream->channels[i] = NULL;
     }

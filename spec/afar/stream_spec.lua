@@ -86,6 +86,21 @@ describe("a stream", function()
     assert.equal(3 * MEGABYTE, #pump.read_all(channel))
   end)
 
+  it("ends for who waits to write on a channel that has nothing more to read", function()
+    local mine, other = root:socketpair()
+    local channel = attach.channel(root, mine, "rw")
+    other:shutdown "SHUT_WR"
+    assert.equal("", (pump.read(channel)))
+    local written
+    afar.nursery(function(n)
+      n:spawn(function() written = pump.write(channel, ("x"):rep(4 * MEGABYTE)) end)
+      afar.sleep(0.1)
+      root.machine.via:kill "SIGKILL"
+    end)
+    assert.is_false(written)
+    root.machine:close()
+  end)
+
   it("ends for all that use it when its command dies", function()
     local p = root:fork()
     local from = p:pipe2()
