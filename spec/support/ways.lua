@@ -51,7 +51,7 @@ local all = {
   },
   {
     name = "over pipes",
-    open = function() return afar.here:bootstrap { "sh", "-c", "cat | sh | cat", name = "piped" } end,
+    open = function() return afar.here:bootstrap { "sh", "-c", "cat 2>/dev/null | sh | cat", name = "piped" } end,
     close = disconnect,
   },
   {
