@@ -67,7 +67,7 @@ describe("examples/daemons.lua", function()
         assert.matches("found\tprocess", said)
         if i == 2 then
           local pid = afar.here:read_file(dir .. "/nginx.pid"):match "%d+"
-          afar.here:kill(tonumber(pid), "SIGTERM")
+          afar.here:kill(tonumber(pid), "SIGQUIT") -- it answers first whom it has accepted
           read_until(from, "started\tweb")
         end
       end

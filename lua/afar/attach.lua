@@ -57,8 +57,8 @@ local function from_root(p, fd, channel, flags)
   r.args = { n = 1, fd }
   if fd.kind == "pipe" then r:call("fcntl", nil, fd.number, p.machine.sys.C.F_SETFL, p.machine.sys.C.O_NONBLOCK) end
   local ref = r:attach(channel:number(), fd.number, flags, window_of(fd), window_of(fd))
+  r:run() -- until it is a channel's, it is the handle's to close
   fds.forget(fd)
-  r:run()
   p.table.internal[r:result(ref)] = true
 end
 
