@@ -66,6 +66,7 @@ describe("a process", function()
         for i = 1, 300 do
           assert.equal(i % 256, got[i])
         end
+        ptr:free()
       end)
     end)
 

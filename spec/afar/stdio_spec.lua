@@ -62,6 +62,7 @@ describe("the standard fds of far programs", function()
       local far = open "one"
       io.write("far: ", far:run({ "cat" }).stdout, far:read(0), "\n")
       far:fork():exec({ "sh", "-c", "cat; echo cat has ended" }):check()
+      far:disconnect() -- brings what is under way
       io.write("here: ", io.read "*a") ]]
     assert.equal("far: \ncat has ended\nhere: stdin of the host\n", result.stdout)
   end)
