@@ -37,11 +37,9 @@ static void say_where(void) {
 }
 
 /* For the entry of hello; nobody is cloned here. */
-void afar_interrupt(void) {
-}
+void afar_interrupt(void) {}
 
-void afar_restore(void) {
-}
+void afar_restore(void) {}
 
 void afar_child_entry(void) {
   abort();
