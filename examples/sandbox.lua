@@ -43,4 +43,4 @@ command.clean_env = true
 local status = p:exec(command):wait()
 print(status)
 init:exit(0) -- and with it all that is left in there
-os.exit(status.ok)
+os.exit(status.ok, true)
