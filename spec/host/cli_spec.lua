@@ -1,5 +1,7 @@
 -- The command line, as a user of `lua` knows it; signals; the prompt.
 
+local here = require("afar").here
+
 local function shell(command)
   local pipe = assert(io.popen(command, "r"))
   local text = pipe:read "*a"
@@ -309,65 +311,81 @@ describe("the command", function()
   end)
 
   describe("the prompt", function()
-    -- What a terminal shows for what is typed; "\t" in `typed` stands for a short wait.
-    local function terminal(typed, options)
-      local steps = {}
-      for text, wait in (typed .. "\t"):gmatch "([^\t]*)(\t)" do
-        steps[#steps + 1] = ("printf %%s %s"):format(quote(text)) .. (wait ~= "" and "; sleep 0.3" or "")
+    local terminal
+
+    after_each(function()
+      if terminal then terminal:close() end
+      terminal = nil
+    end)
+
+    local function sees(text) terminal:expect((text:gsub("%p", "%%%0"):gsub("\n", "\r\n"))) end
+
+    -- Types at a prompt under a terminal of its own, each time once what should be seen before has been seen: (typed, seen, typed, seen ...).
+    local function talk(...)
+      local steps = { ... }
+      for i = 1, #steps, 2 do
+        terminal:send(steps[i])
+        sees(steps[i + 1])
       end
-      local command = ("$AFAR %s; echo status $?"):format(options or "")
-      local result = sh(("{ %s; } | script -qec %s /dev/null"):format(table.concat(steps, "; "), quote(command)))
-      return (result.out:gsub("\r", ""))
     end
 
-    local function has(text, part) assert.truthy(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text)) end
+    local function start(...)
+      terminal = here:pty { program, cwd = dir, env = { AFAR_LUA = false }, ... }
+      sees "> "
+    end
+
+    local function ends(status)
+      assert.are.equal(status, terminal:wait().code)
+    end
 
     it("prints values, and goes on after errors", function()
-      local shown = terminal "\t1 + 1\nx = 5\nx, nil\n= x + 1\nerror 'boo'\nnonsense here\nprint 'end'\n\4\t"
-      has(shown, "afar 0.")
-      has(shown, "2\n> ")
-      has(shown, "> 5\tnil\n")
-      has(shown, "> 6\n")
-      has(shown, "> boo\n")
-      has(shown, "> stdin:1: '=' expected near 'here'\n")
-      has(shown, "> end\n")
-      has(shown, "status 0")
+      start()
+      assert.truthy(terminal.before:find("afar 0.", 1, true))
+      talk("1 + 1\n", "2\n> ", "x = 5\n", "\n> ", "x, nil\n", "5\tnil\n> ", "= x + 1\n", "6\n> ", "error 'boo'\n", "boo\n> ")
+      talk("nonsense here\n", "stdin:1: '=' expected near 'here'\n> ", "print 'end'\n", "\nend\n> ", "\4", "\n")
+      ends(0)
     end)
 
     it("asks for more of what is incomplete", function()
-      local shown = terminal "\tfor i = 1, 2 do\nprint('line', i)\nend\n\4\t"
-      has(shown, "line\t1\nline\t2\n> ")
-      has(shown, ">> ")
+      start()
+      talk("for i = 1, 2 do\n", ">> ", "print('line', i)\n", ">> ", "end\n", "line\t1\nline\t2\n> ", "\4", "\n")
+      ends(0)
     end)
 
     it("lines may wait", function()
-      has(terminal "\trequire('afar.sched').sleep(0.01) print 'awake'\n\4\t", "\nawake\n> ")
+      start()
+      talk("require('afar.sched').sleep(0.01) print 'awake'\n", "\nawake\n> ")
     end)
 
     it("Ctrl-C ends the line, not the prompt", function()
-      local shown = terminal "\trequire('afar.sched').sleep(20)\n\t\3\thalf a li\3\twhile true do\n\3\t'alive' .. 1\n\t\4\t"
-      has(shown, "\nalive1\n> ")
-      has(shown, "status 0")
+      start()
+      talk("print('wai' .. 'ts') require('afar.sched').sleep(20)\n", "waits\n", "\3", "> ")
+      talk("half a li", "half a li", "\3", "> ", "while true do\n", ">> ", "\3", "> ", "'alive' .. 1\n", "\nalive1\n> ", "\4", "\n")
+      ends(0)
     end)
 
     it("Ctrl-C ends a line that never waits", function()
-      local shown = terminal "\tjit.off() while true do end\n\t\3\t'alive' .. 1\n\t\4\t"
-      has(shown, "\nalive1\n> ")
-      has(shown, "status 0")
+      start()
+      talk("jit.off() print('run' .. 's') while true do end\n", "runs\n", "\3", "> ", "'alive' .. 1\n", "\nalive1\n> ", "\4", "\n")
+      ends(0)
     end)
 
-    it("SIGTERM ends it", function() has(terminal "\tos.execute 'kill $PPID'\n\t", "status 143") end)
+    it("SIGTERM ends it", function()
+      start()
+      terminal:send "os.execute 'kill $PPID'\n"
+      ends(143)
+    end)
 
     it("comes after a script with -i, though it failed", function()
-      local path = write("fails.lua", "found = 'kept' error 'failed'")
-      local shown = terminal("\tfound .. 1\n\4\t", "-i " .. path)
-      has(shown, "fails.lua:1: failed")
-      has(shown, "\nkept1\n")
+      start("-i", write("fails.lua", "found = 'kept' error 'failed'"))
+      assert.truthy(terminal.before:find("fails.lua:1: failed", 1, true))
+      talk("found .. 1\n", "\nkept1\n", "\4", "\n")
+      ends(0)
     end)
 
     it("-i reads its lines from a pipe too", function()
       local result = sh("$AFAR -i", "x = 1\nx + 1")
-      has(result.out, "> 2\n")
+      assert.truthy(result.out:find("> 2\n", 1, true))
       assert.are.equal(0, result.status)
     end)
   end)
