@@ -6,11 +6,7 @@ local probe = require "spec.support.probe"
 
 local here = afar.here
 
-local function fails(f, ...)
-  local ok, err = pcall(f, ...)
-  assert(not ok, "it raised nothing")
-  return err
-end
+local fails = require("spec.support.raised").err
 
 --- Runs `f(root)` with the root that a command gives, which is left afterwards.
 local function with(spec, f, p)

@@ -4,11 +4,7 @@ local afar = require "afar"
 local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
-local function fails(f, ...)
-  local ok, err = pcall(f, ...)
-  assert(not ok, "it raised nothing")
-  return err
-end
+local fails = require("spec.support.raised").err
 
 describe("a chain", function()
   ways.each(function(way)

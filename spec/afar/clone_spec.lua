@@ -5,11 +5,7 @@ local lfs = require "lfs"
 local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
-local function message(f, ...)
-  local ok, err = pcall(f, ...)
-  assert(not ok, "it raised nothing")
-  return tostring(err)
-end
+local message = require("spec.support.raised").message
 
 --- What sockets, epolls and pipes a process has, but for one fd.
 local function sockets(p, but)

@@ -4,11 +4,7 @@ local afar = require "afar"
 local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return err
-end
+local failure = require("spec.support.raised").err
 
 local function listener(p, family, where)
   local l = p:socket(family)

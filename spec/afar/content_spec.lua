@@ -4,11 +4,7 @@ local afar = require "afar"
 local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
-local function message(f, ...)
-  local ok, err = pcall(f, ...)
-  assert(not ok, "it should have failed")
-  return tostring(err)
-end
+local message = require("spec.support.raised").message
 
 local function shell(command)
   local result = afar.here:run { "sh", "-c", command }

@@ -6,11 +6,7 @@ local ways = require "spec.support.ways"
 
 local SIZE = 3000001
 
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return err
-end
+local failure = require("spec.support.raised").err
 
 describe("copy_bytes", function()
   ways.each(function(way)

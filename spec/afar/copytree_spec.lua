@@ -3,11 +3,7 @@
 local afar = require "afar"
 local ways = require "spec.support.ways"
 
-local function message(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(err)
-end
+local message = require("spec.support.raised").message
 
 --- All that can be seen of a tree, a line an entry.
 local DESCRIBE = [[cd "$1" && find . -printf '%P %y %m %U %G %T@ %l %n\n' | sort]]

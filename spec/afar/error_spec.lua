@@ -3,11 +3,7 @@
 local afar = require "afar"
 local ways = require "spec.support.ways"
 
-local function fails(f, ...)
-  local ok, err = pcall(f, ...)
-  assert(not ok, "it raised nothing")
-  return err
-end
+local fails = require("spec.support.raised").err
 
 describe("an error", function()
   ways.each(function(way)

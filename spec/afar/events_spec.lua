@@ -5,11 +5,7 @@ local ffi = require "ffi"
 local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
-local function message(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(err)
-end
+local message = require("spec.support.raised").message
 
 ways.each(function(way)
   local p

@@ -5,11 +5,7 @@ local cmsg = require "afar.cmsg"
 local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return err
-end
+local failure = require("spec.support.raised").err
 
 local function control(message, type_)
   for _, one in ipairs(message.control) do

@@ -3,11 +3,7 @@
 local afar = require "afar"
 local ways = require "spec.support.ways"
 
-local function message(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(err)
-end
+local message = require("spec.support.raised").message
 
 local function without_emulator(f)
   for _, name in ipairs { "here", "over pipes", "over ssh" } do ways.over(ways.get(name), f) end

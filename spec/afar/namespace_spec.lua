@@ -4,12 +4,7 @@ local afar = require "afar"
 local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
-local function fails(message, f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  assert.matches(message, tostring(err), 1, true)
-  return err
-end
+local fails = require("spec.support.raised").saying
 
 local function ns(p, kind) return p:readlink("/proc/self/ns/" .. kind) end
 

@@ -6,11 +6,7 @@ local probe = require "spec.support.probe"
 
 local p = afar.here
 
-local function fails(f, ...)
-  local ok, err = pcall(f, ...)
-  assert(not ok, "it raised nothing")
-  return err
-end
+local fails = require("spec.support.raised").err
 
 local function took(f, ...)
   local start = loop.monotonic()

@@ -3,11 +3,7 @@
 local afar = require "afar"
 local ways = require "spec.support.ways"
 
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(err)
-end
+local failure = require("spec.support.raised").message
 
 local TELL = 'echo "$LISTEN_FDS $((LISTEN_PID == $$)) $LISTEN_FDNAMES"; readlink /proc/self/fd/3 /proc/self/fd/4'
 

@@ -82,11 +82,7 @@ describe("a process", function()
 
   local p = afar.here
 
-  local function message(f, ...)
-    local ok, err = pcall(f, ...)
-    assert.is_false(ok)
-    return tostring(err)
-  end
+  local message = require("spec.support.raised").message
 
   it("says which name it might be when there is no such method or call", function()
     assert.matches('a process has no method "opne" %(did you mean "open"%?%)', message(function() p:opne "/" end))

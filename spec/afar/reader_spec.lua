@@ -2,11 +2,7 @@
 
 local afar = require "afar"
 
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return err
-end
+local failure = require("spec.support.raised").err
 
 describe("a reader", function()
   local p = afar.here

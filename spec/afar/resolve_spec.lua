@@ -3,11 +3,7 @@
 local afar = require "afar"
 local ways = require "spec.support.ways"
 
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return err
-end
+local failure = require("spec.support.raised").err
 
 describe("getaddrinfo", function()
   ways.each(function(way)

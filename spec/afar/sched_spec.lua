@@ -4,11 +4,7 @@ local afar = require "afar"
 
 local p = afar.here
 
-local function fails(f, ...)
-  local ok, err = pcall(f, ...)
-  assert(not ok, "it raised nothing")
-  return err
-end
+local fails = require("spec.support.raised").err
 
 describe("a call that waits", function()
   it("may be made in pcall and xpcall", function()

@@ -4,11 +4,7 @@ local afar = require "afar"
 local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
-local function fails(message, f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  assert.matches(message, tostring(err), 1, true)
-end
+local fails = require("spec.support.raised").saying
 
 describe("signals", function()
   ways.each(function(way)

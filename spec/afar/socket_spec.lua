@@ -4,11 +4,7 @@ local afar = require "afar"
 local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
-local function message(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(err)
-end
+local message = require("spec.support.raised").message
 
 describe("a socket", function()
   ways.each(function(way)

@@ -6,11 +6,7 @@ local sshd = require "spec.support.sshd"
 
 local here = afar.here
 
-local function fails(f, ...)
-  local ok, err = pcall(f, ...)
-  assert(not ok, "it raised nothing")
-  return err
-end
+local fails = require("spec.support.raised").err
 
 describe("ssh", function()
   local server, config

@@ -4,11 +4,7 @@ local afar = require "afar"
 local ffi = require "ffi"
 local ways = require "spec.support.ways"
 
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return err
-end
+local failure = require("spec.support.raised").err
 
 local function datagrams(p)
   local s = p:socket("AF_INET", "SOCK_DGRAM")

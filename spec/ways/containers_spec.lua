@@ -35,11 +35,7 @@ describe("a root in another place", function()
     return seen
   end
 
-  local function failure(f, ...)
-    local ok, err = pcall(f, ...)
-    assert.is_false(ok)
-    return err.name, tostring(err)
-  end
+  local failure = require("spec.support.raised").named
 
   local INSIDE = { id = "0", same = true, os = true }
 

@@ -15,13 +15,7 @@ local function works(far)
   return ok
 end
 
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  assert.is_true(afar.is_error(err), tostring(err))
-  assert.is_nil(tostring(err):find "\n")
-  return err.name, tostring(err)
-end
+local failure = require("spec.support.raised").named
 
 describe("a far side that", function()
   it("prints a banner before and while it obeys", function()

@@ -105,11 +105,7 @@ describe("a stand-in of", function()
     return (here:read_file(dir .. "/log"):gsub("\n$", ""):gsub("\n", " "))
   end
 
-  local function failure(f, ...)
-    local ok, err = pcall(f, ...)
-    assert.is_false(ok)
-    return err.name, tostring(err)
-  end
+  local failure = require("spec.support.raised").named
 
   describe("docker", function()
     it("is told the container", function() assert.equal("exec --interactive db", heard(here:docker("db", with "docker"))) end)

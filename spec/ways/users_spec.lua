@@ -33,11 +33,7 @@ describe("another user", function()
     return with(far, function() return (far:run({ "id", "-un" }).stdout:gsub("\n$", "")) end)
   end
 
-  local function failure(f, ...)
-    local ok, err = pcall(f, ...)
-    assert.is_false(ok)
-    return err.name, tostring(err)
-  end
+  local failure = require("spec.support.raised").named
 
   describe("by sudo", function()
     it("needs no password as root", function() assert.equal("alice", who(root:sudo "alice")) end)
