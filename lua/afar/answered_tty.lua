@@ -4,6 +4,7 @@
 local attach = require "afar.attach"
 local pump = require "afar.pump"
 local sched = require "afar.sched"
+local u32 = require("afar.bytes").u32
 
 local TIOCSPTLCK, TIOCGPTN = 0x40045431, 0x80045430
 
@@ -14,8 +15,7 @@ local function open_pair(p)
   number:write "\0\0\0\0"
   p:syscall("ioctl", master.number, TIOCSPTLCK, number)
   p:syscall("ioctl", master.number, TIOCGPTN, number)
-  local a, b, c, d = number:read():byte(1, 4)
-  return master, ("/dev/pts/%d"):format(a + b * 256 + c * 65536 + d * 16777216)
+  return master, ("/dev/pts/%d"):format(u32(number:read()))
 end
 
 local Terminal = {}

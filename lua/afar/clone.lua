@@ -17,6 +17,7 @@ local space = require "afar.space"
 local tasks = require "afar.task"
 local userns = require "afar.userns"
 local watch = require "afar.watch"
+local u32 = require("afar.bytes").u32
 
 local clone = {}
 
@@ -88,11 +89,6 @@ local function first_chain(child, parent, block, shares_table)
   local carrier = r:fetch(block + hello.CARRIER, 4, { always = true })
   r:submit()
   return r, carrier, closed
-end
-
-local function u32(bytes)
-  local a, b, c, d = bytes:byte(1, 4)
-  return a + b * 256 + c * 65536 + d * 16777216
 end
 
 --- All that a birth needs in memory.

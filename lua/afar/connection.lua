@@ -7,6 +7,7 @@ local io = require "afar.io"
 local pointer = require "afar.pointer"
 local sched = require "afar.sched"
 local socket = require "afar.socket"
+local u32 = require("afar.bytes").u32
 
 local POLLIN, POLLOUT = 1, 4
 local RETRY_FIRST, RETRY_MOST = 0.001, 0.05 -- seconds: see connect_value
@@ -106,9 +107,9 @@ local function raise(r, errno)
 end
 
 local function settle_outcome(r, data)
-  local bytes = r:data(data)
-  if not bytes or #bytes < 4 then return r:check() end
-  raise(r, bytes:byte(1) + bytes:byte(2) * 256)
+  local errno = r:data(data)
+  if not errno or #errno < 4 then return r:check() end
+  raise(r, u32(errno))
 end
 
 local function await_outcome(self, value)

@@ -10,6 +10,7 @@ local io = require "afar.io"
 local process = require "afar.process"
 local sched = require "afar.sched"
 local stats = require "afar.stat"
+local u16 = require("afar.bytes").u16
 
 local POLLIN, POLLOUT = 1, 4
 local SIGKILL = 9
@@ -262,8 +263,7 @@ local function kinds_of(p, list, args)
   if r.count > 0 then r:run() end
   for i = 1, #list do
     if modes[i] then
-      local bytes = r:data(modes[i])
-      modes[i] = io.kind_of(bytes:byte(1) + bytes:byte(2) * 256)
+      modes[i] = io.kind_of(u16(r:data(modes[i])))
     else
       modes[i] = list[i].kind
     end

@@ -11,6 +11,8 @@ local loadmode = require "afar.mode"
 local pointer = require "afar.pointer"
 local process = require "afar.process"
 local stats = require "afar.stat"
+local u16 = require("afar.bytes").u16
+local u32 = require("afar.bytes").u32
 
 local PATH_MAX = 4096
 local DENTS = 32 * 1024
@@ -25,7 +27,7 @@ local function record_kind(r, number)
   local mode = r:fetch(at + stats.offset(machine, "st_mode"), 4, { aside = true, may_fail = true, if_ok = stat })
   return function(r_)
     local data = r_:data(mode)
-    return data and #data == 4 and io.kind_of(data:byte(1) + data:byte(2) * 256) or nil
+    return data and #data == 4 and io.kind_of(u16(data)) or nil
   end
 end
 
@@ -187,8 +189,6 @@ end)
 
 local TYPES = { [0] = "unknown", "fifo", "char", [4] = "directory", [6] = "block", [8] = "file", [10] = "symlink", [12] = "socket" }
 
-local function u16(bytes, at) return bytes:byte(at) + bytes:byte(at + 1) * 256 end
-
 --- What getdents64(2) gives, as a list.
 local function entries(bytes)
   local list, at = {}, 1
@@ -277,8 +277,7 @@ local function pair(r, at, made, kind)
   local data = r:fetch(at, 8, { if_ok = made, aside = true })
   local function handle(index)
     return function(r_)
-      local a, b, c, d = r_:data(data):byte(4 * index + 1, 4 * index + 4)
-      return fds.new(r_.process, a + b * 256 + c * 65536 + d * 16777216, kind)
+      return fds.new(r_.process, u32(r_:data(data), 4 * index + 1), kind)
     end
   end
   return handle(0), requests.load32(at, made), handle(1), requests.load32(at + 4, made)

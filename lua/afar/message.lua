@@ -13,6 +13,7 @@ local pointer = require "afar.pointer"
 local socket = require "afar.socket"
 local stats = require "afar.stat"
 local transfer = require "afar.transfer"
+local u32 = require("afar.bytes").u32
 
 local POLLOUT = 4
 local NAME_MOST = 128
@@ -106,11 +107,6 @@ local function all_fds(control)
     for _, fd in ipairs(message.fds or {}) do list[#list + 1] = fd end
   end
   return list
-end
-
-local function u32(bytes)
-  local a, b, c, d = bytes:byte(1, 4)
-  return a + b * 256 + c * 65536 + d * 16777216
 end
 
 --- Brings all parts of what came; `after`: the call. Its message is made by the function that is returned.

@@ -12,6 +12,7 @@ local passing = require "afar.passing"
 local process = require "afar.process"
 local pump = require "afar.pump"
 local sched = require "afar.sched"
+local u32 = require("afar.bytes").u32
 
 ---@class afar.Result
 ---@field status afar.Status
@@ -48,11 +49,6 @@ local function take_end(r, parent, pipe)
   pipe.attach = r:attach(pipe.channel:number(), requests.load32(pipe.at + 4 * pipe.ours), flag, hello.WINDOW, hello.WINDOW)
 end
 
-local function number_at(bytes, index)
-  local a, b, c, d = bytes:byte(4 * index + 1, 4 * index + 4)
-  return a + b * 256 + c * 65536 + d * 16777216
-end
-
 local function adopt(r, parent, pipe)
   if pipe.attach then
     local number = r:result(pipe.attach)
@@ -60,7 +56,7 @@ local function adopt(r, parent, pipe)
     return
   end
   local numbers = r:data(pipe.numbers)
-  local number = numbers and number_at(numbers, pipe.ours) or NO_FD
+  local number = numbers and u32(numbers, 4 * pipe.ours + 1) or NO_FD
   if number ~= NO_FD then pipe.fd = fds.new(parent, number, "pipe") end
 end
 
