@@ -26,6 +26,7 @@ enum afar_op {
                           address of the kept table; its carrier ends after this one's reply, and then comes over
                           connections to that socket */
   AFAR_OP_ACK = 10,    /* args: bytes of replies received in this session; belongs to no chain and has no reply */
+  AFAR_OP_TALLY = 11,  /* result: how many system calls of CALLs this process has begun */
   AFAR_OP_COUNT
 };
 

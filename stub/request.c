@@ -129,6 +129,7 @@ static int64_t perform(struct server *server, const struct afar_request *request
     server_flush(server);
   switch (request->op) {
   case AFAR_OP_CALL:
+    server->calls++;
     return syscall6(request->nr, args[0], args[1], args[2], args[3], args[4], args[5]);
   case AFAR_OP_READ:
     return perform_read(server, args, outcome);
@@ -138,6 +139,8 @@ static int64_t perform(struct server *server, const struct afar_request *request
     return hold_cancel(server, (uint32_t)args[0]);
   case AFAR_OP_VALUE:
     return (int64_t)args[0];
+  case AFAR_OP_TALLY:
+    return (int64_t)server->calls;
   default:
     return server->kind->perform(server, request->op, args);
   }

@@ -44,6 +44,7 @@ struct server {
   uint8_t turns;
   uint8_t switched; /* to the ring: what still follows on the socket are no requests */
   struct memory memory;
+  uint64_t calls; /* of the kernel, that were asked for and begun */
 
   struct afar_request request; /* the one that is arriving */
   uint32_t have;               /* bytes of it that are there */

@@ -8,7 +8,7 @@ local tasks = require "afar.task"
 
 local requests = {}
 
-local OP = { CALL = 0, WRITE = 1, READ = 2, HOLD = 3, CANCEL = 4, VALUE = 5, ATTACH = 6, PING = 7, PERSIST = 9 }
+local OP = { CALL = 0, WRITE = 1, READ = 2, HOLD = 3, CANCEL = 4, VALUE = 5, ATTACH = 6, PING = 7, PERSIST = 9, TALLY = 11 }
 local FLAG = { QUIET = 2, FLUSH = 4, EXPECT = 8, EXPECT_ARG = 16 }
 local RESULT, LOAD32, LOAD64 = 1, 2, 3
 local BACK_MAX = 255
@@ -174,6 +174,9 @@ function Recorder:fetch(address, length, o, most)
 end
 
 function Recorder:value(value, o) return add(self, OP.VALUE, 0, "value", o or none, value) end
+
+--- The result: how many system calls the process has begun for its host (protocol.md, TALLY).
+function Recorder:tally(o) return add(self, OP.TALLY, 0, "tally", o or none) end
 
 --- Makes `fd` of a root a channel of its stream (protocol.md, ATTACH).
 function Recorder:attach(channel, fd, flags, to_host, from_host, o)

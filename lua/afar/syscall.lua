@@ -120,6 +120,13 @@ process.define("syscall", function(self, name, ...)
   return recorded_call(self, name, ...)
 end)
 
+--- p:tally(): how many system calls this process has made so far because a host asked for them, as it counts them itself.
+---@return integer
+process.define_recorded("tally", function(r)
+  local ref = r:tally()
+  return function(r_) return r_:result(ref) end, ref
+end)
+
 local methods = {}
 
 function process.raw(self, name)

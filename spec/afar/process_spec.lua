@@ -35,6 +35,19 @@ describe("a process", function()
       assert.equal(0, way.root:faccessat(way.root:open "/", "etc", 4))
     end)
 
+    it("counts the calls that it makes", function()
+      way:with_fork(function(p)
+        local before = p:tally()
+        p:getppid()
+        p:syscall "getppid"
+        pcall(p.close, p, 9999)
+        p:chain(function(c)
+          for _ = 1, 10 do c:getppid() end
+        end)
+        assert.equal(before + 13, p:tally())
+      end)
+    end)
+
     it("gives the kernel 64 bits of each argument", function()
       local fd = way.root:open("/tmp", "O_RDWR|O_TMPFILE")
       assert.equal(2 ^ 40, fd:lseek(2 ^ 40))

@@ -105,9 +105,9 @@ static void for_op(struct afar_request *request) {
 
 /* A request, and its payload where it has one, to `to`; returns how long they are. */
 static size_t some_request(uint8_t *to) {
-  static const uint8_t ops[] = {AFAR_OP_CALL,  AFAR_OP_CALL,   AFAR_OP_WRITE,  AFAR_OP_READ,
-                                AFAR_OP_HOLD,  AFAR_OP_HOLD,   AFAR_OP_CANCEL, AFAR_OP_VALUE,
-                                AFAR_OP_VALUE, AFAR_OP_ATTACH, AFAR_OP_ATTACH, AFAR_OP_PING};
+  static const uint8_t ops[] = {AFAR_OP_CALL,   AFAR_OP_CALL,   AFAR_OP_WRITE, AFAR_OP_READ,  AFAR_OP_HOLD,
+                                AFAR_OP_HOLD,   AFAR_OP_CANCEL, AFAR_OP_VALUE, AFAR_OP_VALUE, AFAR_OP_ATTACH,
+                                AFAR_OP_ATTACH, AFAR_OP_PING,   AFAR_OP_TALLY};
   struct afar_request request = {.tag = (uint32_t)random_below(16), .op = ops[random_below(sizeof ops)]};
   if (one_in(100))
     request.op = (uint8_t)random_next();

@@ -33,6 +33,7 @@ static const struct {
     TEST(a_stopped_root_hears_what_came_meanwhile),
     TEST(fds_come_over_the_stream),
     TEST(calls),
+    TEST(calls_are_counted),
     TEST(all_six_arguments_arrive),
     TEST(memory_goes_both_ways),
     TEST(reads_are_clamped),

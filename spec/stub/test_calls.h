@@ -12,6 +12,19 @@ static void calls(void) {
   end(far);
 }
 
+static void calls_are_counted(void) {
+  struct far *far = begin();
+  int64_t before = ask(far, 0, REQ(.op = AFAR_OP_TALLY));
+  CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_TALLY)), before);
+  CALL(far, 0, GETPID, 0);
+  CHECK_EQ(CALL(far, 0, CLOSE, 999), -EBADF);
+  CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_VALUE, ARGS(1))), 1);
+  CHECK_EQ(ask(far, 0, REQ(.nr = nr(far, GETPID), .kinds = AFAR_LOAD64, ARGS(8))),
+           -EFAULT); /* never came to the kernel */
+  CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_TALLY)), before + 2);
+  end(far);
+}
+
 static void all_six_arguments_arrive(void) {
   struct far *far = begin();
   int64_t at = ask(far, 0, REQ(.nr = nr(far, MMAP), ARGS(0, 65536, 3, 0x22, (uint64_t)-1, 0)));
