@@ -3,6 +3,8 @@
 
 #define USAGE     64 /* exit status: also how a bootstrap finds out whether it can be executed at all */
 #define AT_PAGESZ 6
+#define TCGETS    0x5401
+#define TCSETS    0x5402
 
 _Noreturn void afar_root(uint64_t *stack);
 
@@ -66,6 +68,16 @@ static void take_streams(int in, int out) {
   root_init(new_in, in == out ? new_in : move(out, 1));
 }
 
+/* A terminal (a serial line, say) would hold back, change and echo what it passes. */
+static void make_raw(int fd) {
+  uint32_t termios[9]; /* input, output, control and local modes; the line's number; 19 characters */
+  if (SYS(NR_IOCTL, fd, TCGETS, termios) < 0)
+    return;
+  termios[0] = termios[1] = termios[3] = 0;
+  termios[5] = 1u << 24; /* MIN 1, TIME 0 */
+  SYS(NR_IOCTL, fd, TCSETS, termios);
+}
+
 static void unlink_self(char **environ) {
   static const char name[] = "AFAR_UNLINK=";
   for (; *environ; environ++) {
@@ -124,6 +136,8 @@ void afar_root(uint64_t *stack) {
   raise_nofile(&inherited);
   if (extra >= 0 && extra != in && extra != out)
     sys_close(extra);
+  make_raw(in);
+  make_raw(out);
   take_streams(in, out);
   if (in != 0 || out != 1)
     sys_prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -40,6 +40,17 @@ describe("a bootstrap", function()
     with({ "build/stub-" .. here.machine.sys.name, afar.MARKER, "0", "1" }, works)
   end)
 
+  it("may be the stub itself on a terminal, which echoes and changes what passes, until the stub tells it not to", function()
+    local stub = ("EXEC:build/stub-%s %s 0 1,pty,setsid,ctty"):format(here.machine.sys.name, afar.MARKER)
+    with({ "sh", "-c", 'exec socat - "$0" 2>/dev/null', stub }, function(root)
+      works(root)
+      local all = {}
+      for i = 0, 255 do all[i + 1] = string.char(i) end
+      all = table.concat(all):rep(100)
+      assert.equal(all, root:run({ "cat", stdin = all }).stdout)
+    end)
+  end)
+
   it("goes through any pair of pipes", function()
     with({ "sh", "-c", "cat 2>/dev/null | sh | cat" }, works)
     with({ "sh", "-c", "cat 2>/dev/null | busybox sh | cat" }, works)

@@ -13,6 +13,7 @@ enum afar_nr {
   NR_EPOLL_PWAIT = 22,
   NR_DUP3 = 24,
   NR_FCNTL = 25,
+  NR_IOCTL = 29,
   NR_UNLINKAT = 35,
   NR_OPENAT = 56,
   NR_CLOSE = 57,

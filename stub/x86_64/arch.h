@@ -15,6 +15,7 @@ enum afar_nr {
   NR_MUNMAP = 11,
   NR_RT_SIGACTION = 13,
   NR_RT_SIGPROCMASK = 14,
+  NR_IOCTL = 16,
   NR_GETPID = 39,
   NR_SOCKET = 41,
   NR_CONNECT = 42,
