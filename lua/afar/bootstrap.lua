@@ -17,7 +17,7 @@ local streams = require "afar.stream"
 local answered_tty = require "afar.answered_tty"
 
 local bootstrap = {
-  MARKER = "@AFAR-MARKER@", -- stands for the marker in a command that starts the stub itself
+  MARKER = "@AFAR-MARKER@", -- stands for the marker in a command by which the stub itself is started
   SCRIPT = "@AFAR-SCRIPT@", -- stands for a shell command that becomes the root, in a command that can pass one on
 }
 
@@ -28,17 +28,23 @@ local IGNORED = { "SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM" } -- Ctrl-C must not 
 
 -- ---- the command ----
 
+--- `word` with what stands for `what` in it replaced by `text`; nil: it isn't in there.
+local function put(word, what, text)
+  local from, to = word:find(what, 1, true)
+  return from and word:sub(1, from - 1) .. text .. word:sub(to + 1)
+end
+
 --- The command with its words filled in; and whether the far side must be told on its stdin.
 local function fill(spec, marker, stubs)
   local filled, tell = {}, true
   for key, value in pairs(spec) do filled[key] = value end
   for i, word in ipairs(spec) do
-    if word == bootstrap.MARKER then
-      filled[i], tell = marker, false
-    elseif word:find(bootstrap.SCRIPT, 1, true) then
-      local text = script.command { marker = marker, stubs = stubs }
-      local from, to = word:find(bootstrap.SCRIPT, 1, true)
-      filled[i], tell = word:sub(1, from - 1) .. text .. word:sub(to + 1), false
+    local with = put(word, bootstrap.MARKER, marker)
+    if not with and word:find(bootstrap.SCRIPT, 1, true) then
+      with = put(word, bootstrap.SCRIPT, script.command { marker = marker, stubs = stubs })
+    end
+    if with then
+      filled[i], tell = with, false
     end
   end
   filled.ignore = IGNORED
@@ -283,8 +289,8 @@ end
 
 --- p:bootstrap{ "any", "command" }: runs the command in this process, and gives the root that comes up at its far end: stdin and stdout of
 --- the command must reach a shell there, which is told what to do. Where a word of the command is afar.SCRIPT it stands for a shell command
---- that does it ({ "ssh", "host", afar.SCRIPT }), which saves a round trip; where one is afar.MARKER the command starts the stub itself
---- ({ "qemu-aarch64", "stub", afar.MARKER, "0", "1" }). Options as of p:exec, and name = how errors call the machine.
+--- that does it ({ "ssh", "host", afar.SCRIPT }), which saves a round trip; where afar.MARKER is in one the command starts the stub itself
+--- ({ "qemu-aarch64", "stub", afar.MARKER, "0", "1" }), or a machine of which it is the init. Options as of p:exec, and name = how errors call the machine.
 ---@param spec table
 ---@return afar.Process
 process.define("bootstrap", function(self, spec)
