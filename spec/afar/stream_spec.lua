@@ -126,12 +126,12 @@ end)
 
 describe("pings", function()
   local seconds, missed = machine.ping_seconds, machine.pings_missed
-  before_each(function() afar.set_pings(0.1, 2) end)
+  before_each(function() afar.set_pings(0.25, 2) end)
   after_each(function() afar.set_pings(seconds, missed) end)
 
   it("find out that the far side has stopped: all that waits for it fails", function()
     local root = far "frozen"
-    afar.sleep(0.5)
+    afar.sleep(1)
     assert.is_true(root:is_alive()) -- an idle one is not taken for dead
     afar.here:kill(root.pid, "SIGSTOP")
     local ok, err = pcall(afar.timeout, 5, root.getpid, root)

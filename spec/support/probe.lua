@@ -37,14 +37,21 @@ function probe.runs(pid)
   return state ~= nil and state:sub(1, 1) ~= "Z"
 end
 
+--- Whether it has a handler of its own for this signal by now.
+---@param number integer
+function probe.catches(pid, number)
+  local mask = probe.status(pid, "SigCgt")
+  return mask and math.floor(tonumber(mask:sub(-8), 16) / 2 ^ (number - 1)) % 2 == 1
+end
+
 --- Bytes of memory that a process really has.
 function probe.rss(pid) return tonumber(probe.status(pid, "VmRSS"):match "%d+") * 1024 end
 
---- Whether `f()` comes true within two seconds.
+--- Whether `f()` comes true within ten seconds.
 ---@param f fun(): any
 ---@param seconds? number
 function probe.soon(f, seconds)
-  local tries = (seconds or 2) / 0.01
+  local tries = (seconds or 10) / 0.01
   while not f() do
     tries = tries - 1
     if tries < 0 then return false end
@@ -103,7 +110,7 @@ local function equal(a, b) return a.fds == b.fds and a.memory == b.memory end
 ---@param expected? { fds: integer, memory: integer }
 function probe.holds(p, expected)
   local last = holds_now(p)
-  for i = 1, expected and 100 or 20 do
+  for i = 1, expected and 400 or 20 do
     if expected and equal(last, expected) then break end
     afar.sleep(i < 10 and 0.002 or 0.02)
     local now = holds_now(p)
