@@ -86,6 +86,17 @@ describe("the command", function()
       assert.truthy(result.out:find "^afar %d+%.%d+%.%d+ %(LuaJIT 2%.1[^,]*, stub x86_64, aarch64%)\n$")
     end)
 
+    it("has subcommands that say how they are used", function()
+      for name, usage in pairs { ps = "afar ps [HOST]", attach = "afar attach [HOST:]PATH", stop = "afar stop [HOST:]PATH" } do
+        gives("usage: " .. usage .. "\n", afar(name, "--help"))
+        for _, wrong in ipairs { { "a", "b" }, { "-x" } } do
+          local result = afar(name, unpack(wrong))
+          assert.truthy(result.err:find("usage: " .. usage .. "\n", 1, true))
+          assert.are.equal(1, result.status)
+        end
+      end
+    end)
+
     it("explains wrong usage and exits 1", function()
       for _, wrong in ipairs { "-x", "--nope", "-ix" } do
         local result = afar(wrong)

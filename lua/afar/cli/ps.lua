@@ -7,7 +7,7 @@ local errors = require "afar.error"
 local persistent = require "afar.persistent"
 local session = require "afar.session"
 
-local ps = {}
+local ps = { usage = "afar ps [HOST]", least = 0, most = 1 }
 
 local ENTRY = "  %-20s %s"
 local PATIENCE = 2 -- seconds

@@ -14,11 +14,9 @@ function target.of(text)
 end
 
 --- The persistent process that is meant.
----@param text? string
----@param usage string
+---@param text string
 ---@return afar.Process
-function target.reconnect(text, usage)
-  if not text then error("usage: " .. usage, 0) end
+function target.reconnect(text)
   local root, path = target.of(text)
   return root:reconnect(path)
 end
