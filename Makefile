@@ -150,7 +150,7 @@ FUZZERS := $(if $(wildcard spec/stub/stub_fuzz.c),build/stub_fuzz) $(if $(wildca
 
 install: all
 	install -D -m 755 build/afar $(DESTDIR)$(PREFIX)/bin/afar
-	$(if $(wildcard doc/afar.1),install -D -m 644 doc/afar.1 $(DESTDIR)$(PREFIX)/share/man/man1/afar.1)
+	install -D -m 644 doc/afar.1 $(DESTDIR)$(PREFIX)/share/man/man1/afar.1
 
 deps:
 	@sh host/deps.sh $(PACKAGES)

@@ -97,6 +97,21 @@ describe("the command", function()
       end
     end)
 
+    it("has a manpage that tells of each option and subcommand", function()
+      local page, told, count = read(root .. "/doc/afar.1"):gsub("\\%-", "-"), {}, 0
+      for word in page:gmatch "\n%.TP\n%.B%u? ([^%s\\]+)" do told[word] = true end
+      local help = afar("--help").out
+      for option in help:gmatch "\n  (%-%S*)" do
+        assert.is_true(told[option], option)
+        count = count + 1
+      end
+      for name in help:match("afar (ps[^\n]*)"):gmatch "%l+%f[ ] %f[%[]" do
+        assert.is_true(told[name:sub(1, -2)], name)
+        count = count + 1
+      end
+      assert.are.equal(9, count)
+    end)
+
     it("explains wrong usage and exits 1", function()
       for _, wrong in ipairs { "-x", "--nope", "-ix" } do
         local result = afar(wrong)
