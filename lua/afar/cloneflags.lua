@@ -39,6 +39,10 @@ function cloneflags.check(p, flags)
   if has(number, C.CLONE_PARENT) and p.is_root then
     refuse(p, flags, "a root's parent is the host, which has no children of scripts", "CLONE_PARENT in a fork")
   end
+  -- The kernel allows it; but at the end of an init it sets SIGCHLD to be ignored for all that share its dispositions.
+  if has(number, C.CLONE_SIGHAND) and has(number, C.CLONE_NEWPID) then
+    refuse(p, flags, "CLONE_SIGHAND and CLONE_NEWPID exclude each other: at the init's end the process could wait for none of its children any more")
+  end
   return number
 end
 
