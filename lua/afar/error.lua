@@ -56,6 +56,13 @@ local hints = {
   EMFILE = "close some fds, or raise RLIMIT_NOFILE",
 }
 
+local hints_of = {} -- call -> errno's name -> hint
+
+--- What an errno means when a certain call says it, where that isn't plain.
+---@param call string
+---@param meanings table<string, string>  errno's name -> hint
+function error_object.explain(call, meanings) hints_of[call] = meanings end
+
 --- The error of a system call that the kernel refused.
 ---@param process table
 ---@param call string
@@ -63,10 +70,8 @@ local hints = {
 ---@param errno integer positive
 function error_object.errno(process, call, args, errno)
   local name = process.machine.sys.errno[errno] or ("errno %d"):format(errno)
-  return setmetatable(
-    { name = name, errno = errno, call = call, args = args, process = process, hint = hints[name] },
-    Error
-  )
+  local hint = hints_of[call] and hints_of[call][name] or hints[name]
+  return setmetatable({ name = name, errno = errno, call = call, args = args, process = process, hint = hint }, Error)
 end
 
 --- The error of a call whose carrier ended.

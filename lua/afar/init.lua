@@ -28,7 +28,7 @@ for _, name in ipairs { "afar.content", "afar.copy", "afar.bootstrap", "afar.ssh
 end
 
 -- What a process is to the kernel: signals, namespaces, attributes; and its children as others see them.
-for _, name in ipairs { "afar.signal", "afar.attributes", "afar.namespace", "afar.waiting", "afar.tree", "afar.own_fds" } do
+for _, name in ipairs { "afar.signal", "afar.attributes", "afar.namespace", "afar.jobs", "afar.waiting", "afar.tree", "afar.own_fds" } do
   require(name)
 end
 
