@@ -87,7 +87,9 @@ end
 ---@param pgid afar.Process|afar.Child|integer  the group's number, or who leads it
 fds.define_recorded("tcsetpgrp", function(r, fd, pgid)
   local number = pids.near(pgid, r.process, "tcsetpgrp")
-  if number <= 0 or number % 1 ~= 0 or number >= 2 ^ 31 then error(errors.new(r.process, "tcsetpgrp", r.args, ("%s is no process group"):format(number)), 0) end
+  if number <= 0 or number % 1 ~= 0 or number >= 2 ^ 31 then
+    error(errors.new(r.process, "tcsetpgrp", r.args, ("%s is no process group"):format(number)), 0)
+  end
   return number_of(r:call("ioctl", { as = "tcsetpgrp" }, fds.near(fd, r.process, "tcsetpgrp"), r.sys.C.TIOCSPGRP, r:bytes(u32_bytes(number))))
 end)
 
@@ -100,7 +102,8 @@ end)
 fds.define_recorded("ioctl", function(r, fd, request, argument)
   local number = fds.near(fd, r.process, "ioctl")
   if type(argument) ~= "number" and argument ~= nil and not pointer.is(argument) and not requests.argument(argument) then
-    error(errors.new(r.process, "ioctl", r.args, ("a number or a pointer was expected, not %s"):format(type(argument)), { hint = "p:ptr(value, type)" }), 0)
+    local why = ("a number or a pointer was expected, not %s"):format(type(argument))
+    error(errors.new(r.process, "ioctl", r.args, why, { hint = "p:ptr(value, type)" }), 0)
   end
   local value = pointer.is(argument) and argument:near(r.process, r) or argument or 0
   return number_of(r:call("ioctl", { as = "ioctl" }, number, r.sys:const(request, "", "ioctl"), value))
