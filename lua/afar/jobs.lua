@@ -95,7 +95,7 @@ end)
 
 -- ---- ioctl ----
 
---- fd:ioctl(request, argument): see ioctl(2). request: a name ("TIOCSCTTY", "TUNSETIFF") or a number; argument: a number, or a pointer to what the request is about.
+--- fd:ioctl(request, argument): see ioctl(2). request: a name ("TIOCSCTTY", "TUNSETIFF") or a number; argument: a number, or a pointer.
 ---@param request string|integer
 ---@param argument? integer|afar.Pointer
 ---@return integer
