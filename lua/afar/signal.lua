@@ -5,8 +5,11 @@ local ffi = require "ffi"
 local children = require "afar.child"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local io = require "afar.io"
+local loop = require "afar.loop"
 local pids = require "afar.pids"
 local process = require "afar.process"
+local sched = require "afar.sched"
 
 local signals = {}
 
@@ -153,13 +156,15 @@ end)
 
 -- ---- receiving ----
 
---- p:signalfd(set, flags): an fd from which the signals of the set, which should be blocked, are read; see signalfd(2). Close-on-exec.
+--- p:signalfd(set, flags, fd): an fd from which the signals of the set, which should be blocked, are read; see signalfd(2). Close-on-exec. With `fd`, one
+--- that it gave before: from now on that one gives the set.
 ---@return afar.Fd
-process.define_recorded("signalfd", function(r, _, set, flags)
+process.define_recorded("signalfd", function(r, p, set, flags, fd)
   local C = r.sys.C
   local number = tonumber(bit.bor(tonumber(r.sys:const(flags, "SFD_", "signalfd")), C.SFD_CLOEXEC))
-  local ref = r:call("signalfd4", { as = "signalfd" }, -1, r:bytes(encode(r.sys, set, "signalfd")), 8, number)
-  return function(r_) return fds.new(r_.process, r_:result(ref), "device") end, ref
+  local old = fd and fds.near(fd, p, "signalfd") or -1
+  local ref = r:call("signalfd4", { as = "signalfd" }, old, r:bytes(encode(r.sys, set, "signalfd")), 8, number)
+  return function(r_) return fd or fds.new(r_.process, r_:result(ref), "device") end, ref
 end)
 
 local function decode_info(sys, bytes)
@@ -171,43 +176,146 @@ local function decode_info(sys, bytes)
   }
 end
 
+-- All sequences of a process read from one signalfd, since a signal is read once: whoever waits reads for all, one at a time. So each gets
+-- every signal of its set, in order: a child's end, say, both p:signals "SIGCHLD" of a script and our own child:wait{ stopped = true }.
+
 ---@class afar.Signals
----@field fd afar.Fd   from which they are read
 local Signals = { __name = "signals" }
 Signals.__index = Signals
 
+local function new_source(p)
+  local source = { process = p, all = setmetatable({}, { __mode = "k" }), sleepers = {}, ours = {} }
+  rawset(p, "signal_source", setmetatable({ source }, { __mode = "v" })) -- it lives as long as its sequences
+  return source
+end
+
+local function source_of(p)
+  local weak = rawget(p, "signal_source")
+  return weak and weak[1] or new_source(p)
+end
+
+--- What all sequences want.
+local function wanted(source)
+  local set = {}
+  for one in pairs(source.all) do
+    for signal in pairs(one.set) do set[signal] = true end
+  end
+  return set
+end
+
+local function wake(source)
+  for id in pairs(source.sleepers) do loop.complete(id) end
+end
+
+local function sleep(source)
+  local id = loop.id()
+  source.sleepers[id] = true
+  local ok, err = pcall(sched.wait, id, function() return true end)
+  source.sleepers[id] = nil
+  if not ok then error(err, 0) end
+end
+
+--- Puts a record where it is wanted. As in the kernel, one of each signal waits to be read, but of real-time signals all do.
+local function deliver(source, info)
+  local coalesced = info.number < source.process.machine.sys.C.SIGRTMIN
+  for one in pairs(source.all) do
+    if one.set[info.signal] and not (coalesced and one.unread[info.signal]) then
+      one.unread[info.signal] = true
+      one.last = one.last + 1
+      one.queue[one.last] = info
+    end
+  end
+end
+
+--- Reads once for all; others wait for what comes of it.
+local function read(source)
+  source.reading = true
+  local ok, done, bytes = pcall(io.attempt, fds.recorded.read, source.fd, RECORD * AT_ONCE)
+  source.reading = false
+  if ok and done then
+    for at = 0, #bytes - RECORD, RECORD do
+      deliver(source, decode_info(source.process.machine.sys, bytes:sub(at + 1, at + RECORD)))
+    end
+  end
+  wake(source)
+  sched.check()
+  if not ok and not errors.is(done, "ECANCELED") then error(done, 0) end -- cut short: a sequence was closed
+end
+
 --- The next signal that comes: { signal = "SIGUSR1", pid =, uid =, value =, status = ... }. Waits without blocking the process.
 function Signals:next()
-  if self.at >= #self.bytes then
-    self.bytes, self.at = self.fd:read(RECORD * AT_ONCE), 0
+  local source = self.source
+  while self.first > self.last do
+    if not source.all[self] then error(errors.new(source.process, "next", { self }, "the sequence was closed", { name = "EBADF" }), 0) end
+    if source.reading then sleep(source) else read(source) end
   end
-  local info = decode_info(self.process.machine.sys, self.bytes:sub(self.at + 1, self.at + RECORD))
-  self.at = self.at + RECORD
+  local info = self.queue[self.first]
+  self.queue[self.first], self.unread[info.signal] = nil, nil
+  self.first = self.first + 1
   return info
 end
 
 Signals.__call = Signals.next
 
---- Ends it. What was not blocked before is unblocked: what comes after does what its disposition says.
+--- Ends who reads: to look whether its sequence is still there.
+local function interrupt(source)
+  wake(source)
+  for r in pairs(source.process.table.holds[source.fd.number] or {}) do r:end_hold() end
+end
+
+--- Ends it. What was not blocked before is unblocked, unless another sequence of the process wants it: what comes after does what its disposition says.
 function Signals:close()
-  if self.fd.state.closed then return end
-  local set = {}
+  local source = self.source
+  if not source.all[self] then return end
+  source.all[self] = nil
+  local unblock, left = {}, wanted(source)
   for signal in pairs(self.set) do
-    if not self.before[signal] then set[signal] = true end
+    if source.ours[signal] and not left[signal] then unblock[signal], source.ours[signal] = true, nil end
   end
-  self.fd:close()
-  if self.process:is_alive() and next(set) then self.process:sigprocmask("SIG_UNBLOCK", set) end
+  interrupt(source)
+  if not source.process:is_alive() then return end
+  -- All at once: who opens a sequence meanwhile comes after this.
+  source.process:chain(function(c)
+    if next(left) then c:signalfd(left, nil, source.fd) end
+    if next(unblock) then c:sigprocmask("SIG_UNBLOCK", unblock) end
+  end)
+  if next(source.all) or not source.fd then return end
+  source.fd:close()
+  source.fd = nil
+end
+
+--- Has the source's fd give what is wanted now; one at a time. Returns the mask as it was.
+local function subscribe(source, set)
+  while source.opening do sleep(source) end
+  source.opening = true
+  local ok, before, fd = pcall(source.process.chain, source.process, function(c)
+    return c:sigprocmask("SIG_BLOCK", set), c:signalfd(wanted(source), "SFD_NONBLOCK", source.fd)
+  end)
+  source.opening = false
+  wake(source)
+  if not ok then error(before, 0) end
+  source.fd = fd
+  return before
 end
 
 --- p:signals{ "SIGUSR1", ... }: the signals of the set that come to this process, from now on: they are blocked, and read from a signalfd.
 ---   for info in p:signals{ "SIGUSR1" } do print(info.signal, info.pid) end
---- s:next() gives one, s:close() ends it. See signalfd(2).
+--- s:next() gives one, s:close() ends it. Each of several sequences gets every signal of its set. See signalfd(2).
 ---@return afar.Signals
 process.define("signals", function(self, set)
   local sys = self.machine.sys
-  local bytes = encode(sys, set, "signals")
-  local before, fd = self:chain(function(c) return c:sigprocmask("SIG_BLOCK", set), c:signalfd(set) end)
-  return setmetatable({ process = self, fd = fd, set = decode(sys, bytes), before = before, bytes = "", at = 0 }, Signals)
+  local source = source_of(self)
+  local one = setmetatable({ source = source, set = decode(sys, encode(sys, set, "signals")), queue = {}, unread = {}, first = 1, last = 0 }, Signals)
+  source.all[one] = true
+  local ok, before = pcall(subscribe, source, one.set)
+  if not ok then
+    source.all[one] = nil
+    error(before, 0)
+  end
+  for signal in pairs(one.set) do
+    if not before[signal] then source.ours[signal] = true end
+  end
+  return one
 end)
 
 return signals

@@ -20,7 +20,6 @@ local function listen(self)
   local ok, err = pcall(function()
     while true do
       self.signals:next()
-      self.signals.bytes = ""
       self.count = self.count + 1
       for id in pairs(self.sleepers) do loop.complete(id) end
     end

@@ -96,3 +96,108 @@ describe("signals", function()
     assert.is_true(probe.soon(function() return not kid:is_alive() end))
   end)
 end)
+
+describe("several sequences of one process", function()
+  for _, name in ipairs { "here", "over pipes" } do
+    ways.over(ways.get(name), function(way)
+      local function is_blocked(p, signal) return p:sigprocmask()[signal] or false end
+
+      it("each get every signal of their set, whoever reads it first", function()
+        way:with_fork(function(p)
+          local a, b, c = p:signals { "SIGUSR1", "SIGRTMIN+1" }, p:signals { "SIGUSR1", "SIGRTMIN+1" }, p:signals "SIGUSR2"
+          local got = { [a] = {}, [b] = {} }
+          afar.timeout(10, afar.nursery, function(n)
+            for _, one in ipairs { a, b } do
+              n:spawn(function()
+                for info in one do
+                  table.insert(got[one], info.value)
+                  if #got[one] == 50 then return end
+                end
+              end)
+            end
+            for i = 1, 50 do
+              p:rt_sigqueueinfo(p, "SIGRTMIN+1", i)
+              if i % 7 == 0 then afar.sleep(0.001) end
+            end
+          end)
+          assert.same(got[a], got[b])
+          assert.equal(50, got[a][50])
+          for _ = 1, 20 do
+            local seen = 0
+            afar.timeout(10, afar.nursery, function(n)
+              for _, one in ipairs { a, b } do
+                n:spawn(function()
+                  assert.equal("SIGUSR1", one:next().signal)
+                  seen = seen + 1
+                end)
+              end
+              p:kill(p, "SIGUSR1")
+            end)
+            assert.equal(2, seen)
+          end
+          p:kill(p, "SIGUSR2")
+          assert.equal("SIGUSR2", c:next().signal)
+          for _, one in ipairs { a, b, c } do one:close() end
+        end)
+      end)
+
+      it("keep it blocked until the last one that wants it ends", function()
+        way:with_fork(function(p)
+          local a = p:signals { "SIGUSR1", "SIGUSR2" }
+          local b = p:signals "SIGUSR1"
+          a:close()
+          assert.is_true(is_blocked(p, "SIGUSR1"))
+          assert.is_false(is_blocked(p, "SIGUSR2"))
+          p:kill(p, "SIGUSR1")
+          assert.equal("SIGUSR1", b:next().signal)
+          b:close()
+          b:close()
+          assert.is_false(is_blocked(p, "SIGUSR1"))
+          p:sigprocmask("SIG_BLOCK", "SIGUSR1")
+          b = p:signals "SIGUSR1"
+          b:close()
+          assert.is_true(is_blocked(p, "SIGUSR1"))
+          local c, d
+          afar.nursery(function(n)
+            local old = p:signals "SIGUSR2"
+            n:spawn(function() c = p:signals "SIGUSR2" end)
+            n:spawn(old.close, old)
+            n:spawn(function() d = p:signals "SIGUSR2" end)
+          end)
+          assert.is_true(is_blocked(p, "SIGUSR2"))
+          c:close()
+          d:close()
+          assert.is_false(is_blocked(p, "SIGUSR2"))
+        end)
+      end)
+
+      it("of SIGCHLD see the children that others wait for, and take no news from them", function()
+        way:with_fork(function(p)
+          local own = p:signals "SIGCHLD"
+          local child = p:fork():exec { "sleep", "100" }
+          local heard = {}
+          afar.timeout(10, afar.nursery, function(n)
+            n:spawn(function()
+              for info in own do
+                heard[#heard + 1] = info.signal
+                if child.status then return end
+              end
+            end)
+            for _ = 1, 50 do
+              n:spawn(child.kill, child, "SIGSTOP")
+              assert.equal("SIGSTOP", child:wait({ stopped = true }).stopped)
+              n:spawn(child.kill, child, "SIGCONT")
+              assert.is_true(child:wait({ continued = true }).continued)
+            end
+            child:kill "SIGKILL"
+            assert.equal("SIGKILL", child:wait({ stopped = true }).signal)
+            n:cancel()
+          end)
+          assert.is_true(#heard > 10)
+          assert.equal("SIGCHLD", heard[1])
+          own:close()
+        end)
+      end)
+    end)
+  end
+end)
