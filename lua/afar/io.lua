@@ -103,6 +103,7 @@ local function until_done(f, self, ...)
 end
 
 io.until_done = until_done
+io.attempt = attempt
 
 --- fd:read(length): up to so many bytes (default 64 KiB, at most 1 MiB at once) as a string, as soon as there are some; "" at the end of the
 --- file. The process isn't blocked meanwhile. See read(2).
