@@ -10,6 +10,7 @@ local nursery = require "afar.nursery"
 local process = require "afar.process"
 local pump = require "afar.pump"
 local sched = require "afar.sched"
+local patience = require "afar.bootstrap.patience"
 local script = require "afar.bootstrap.script"
 local spawn = require "afar.spawn"
 local stdio = require "afar.stdio"
@@ -66,7 +67,7 @@ local function connect(p, marker)
 end
 
 --- Starts the command: its child, the stream, and the channel of its stderr. `tty`: a terminal that it shall have.
-local function launch(p, spec, marker, tty)
+local function launch(p, spec, marker, tty, survives)
   local stream, theirs = connect(p, marker)
   local err_read, err_write = p:pipe2()
   local child = p:fork()
@@ -77,6 +78,7 @@ local function launch(p, spec, marker, tty)
   local stderr = attach.channel(p, err_read, "r")
   local ok, err = true, nil
   if tty then ok, err = pcall(tty.enter, tty, child) end
+  if ok and survives then ok, err = pcall(child.prctl, child, "PR_SET_PDEATHSIG", 0) end
   if ok then ok, err = pcall(child.exec, child, spec) end
   if ok then return err, stream, stderr end
   pcall(child.exit, child, 127)
@@ -98,7 +100,7 @@ local function answer_question(self)
   local from, to = self.said:find(self.question.prompt, 1, true)
   if not from then return end
   self.said = self.said:sub(1, from - 1) .. self.said:sub(to + 1)
-  local ok, word = pcall(self.question.answer)
+  local ok, word = pcall(self.limit.exempt, self.limit, self.question.answer)
   if ok then return self.stream:raw(word .. "\n") end
   give_up(self, word)
 end
@@ -120,13 +122,18 @@ local function listen(self)
   end)
 end
 
+local function ends(child) return pcall(nursery.timeout, GRACE, child.wait, child) end
+
 --- Ends it: gently, then not.
 local function end_child(self)
   self.stream:close()
   local child = self.child
-  if not child.status and child.parent:is_alive() and not pcall(nursery.timeout, 2, child.wait, child) then
-    child:kill "SIGKILL"
-    child:wait()
+  if not child.status and child.parent:is_alive() and not ends(child) then
+    if self.survives then child:kill "SIGTERM" end
+    if not self.survives or not ends(child) then
+      child:kill "SIGKILL"
+      child:wait()
+    end
   end
   -- Its last words; not those of whom it has left behind, who may hold its stderr open for ever.
   pcall(nursery.timeout, LAST_WORDS, sched.join, self.listener)
@@ -218,20 +225,25 @@ local function unwatch_child(self)
 end
 
 local function begin(p, call, spec, opts)
-  local marker = spawn.random(16)
+  local marker, seconds = spawn.random(16), patience.check(p, call, opts.timeout)
   local filled, tell = fill(spec, marker, opts.brief and {} or require "afar.packed")
   local self = {
     p = p, call = call, name = opts.name or table.concat(spec, " "), marker = marker, said = "", answered = 0, explain = opts.explain,
-    question = opts.question,
+    question = opts.question, survives = opts.survives,
   }
+  local function expire(why) give_up(self, why) end
+  self.limit = patience.new(self, seconds, expire)
   if opts.terminal then
-    self.terminal = answered_tty.new(p, opts.terminal, function(why) give_up(self, why) end)
+    local function answer_it(question) return self.limit:exempt(opts.terminal, question) end
+    self.terminal = answered_tty.new(p, answer_it, expire)
   end
-  local ok, child, stream, stderr = pcall(launch, p, filled, marker, self.terminal)
+  local ok, child, stream, stderr = pcall(launch, p, filled, marker, self.terminal, opts.survives)
   if not ok then
+    self.limit:stop()
     if self.terminal then self.terminal:close() end
     error(child, 0)
   end
+  if self.gave_up then stream:close() end
   self.child, self.stream, self.stderr = child, stream, stderr
   self.child.argv = spec -- without the stubs in it
   self.listener = listen(self)
@@ -256,6 +268,8 @@ end
 ---@field brief? boolean   the command shall be short, since it is logged, or part of a URL: the far side asks for its stub
 ---@field terminal? fun(question: string): string  answers what the command asks on a terminal, of which it gets one of its own
 ---@field environ? table<string, string|false>  the root's environment where the command needed another
+---@field timeout? number|false  seconds, without those in which somebody is asked (see patience.seconds); false: any time
+---@field survives? boolean  the command isn't killed when we are, since it has to clean up: it sees the end of its stream. SIGTERM ends it
 ---@field question? { prompt: string, answer: fun(): string }  what the command asks on stderr; the answer is a line on its stdin
 
 --- Runs a command in `p` and gives the root that comes up at its far end.
@@ -270,6 +284,7 @@ function bootstrap.start(p, call, spec, opts)
   watch_child(self)
   local ok, up = pcall(converse, self)
   unwatch_child(self)
+  self.limit:stop()
   if not ok then
     end_child(self)
     error(up, 0)
@@ -290,17 +305,18 @@ end
 --- p:bootstrap{ "any", "command" }: runs the command in this process, and gives the root that comes up at its far end: stdin and stdout of
 --- the command must reach a shell there, which is told what to do. Where a word of the command is afar.SCRIPT it stands for a shell command
 --- that does it ({ "ssh", "host", afar.SCRIPT }), which saves a round trip; where afar.MARKER is in one the command starts the stub itself
---- ({ "qemu-aarch64", "stub", afar.MARKER, "0", "1" }), or a machine of which it is the init. Options as of p:exec, and name = how errors call the machine.
+--- ({ "qemu-aarch64", "stub", afar.MARKER, "0", "1" }), or a machine of which it is the init. Options as of p:exec, name = how errors call
+--- the machine, and timeout = the seconds within which the root must be up (120; false: any time).
 ---@param spec table
 ---@return afar.Process
 process.define("bootstrap", function(self, spec)
-  local name = type(spec) == "table" and spec.name or nil
-  local plain = {}
+  local opts, plain = {}, {}
   for key, value in pairs(type(spec) == "table" and spec or {}) do
-    if key ~= "name" then plain[key] = value end
+    local into = (key == "name" or key == "timeout") and opts or plain
+    into[key] = value
   end
   command.check(self, "bootstrap", type(spec) == "table" and plain or spec)
-  return bootstrap.start(self, "bootstrap", plain, { name = name })
+  return bootstrap.start(self, "bootstrap", plain, opts)
 end)
 
 --- root:disconnect(): ends the connection; all that runs below this root ends with it.

@@ -85,6 +85,7 @@ local afar = {
   address = address.of,
   machines = machine.all,
   set_pings = machine.set_pings,
+  set_patience = require("afar.bootstrap.patience").set,
   reconnect = require("afar.reconnect").here,
   MARKER = bootstrap.MARKER,
   SCRIPT = bootstrap.SCRIPT,

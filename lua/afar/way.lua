@@ -12,7 +12,7 @@ local way = {}
 --- What becomes the root, where a program takes a command of several words.
 way.SHELL = { "/bin/sh", "-c", bootstrap.SCRIPT }
 
-local COMMON = { name = true, program = true, options = true, env = true }
+local COMMON = { name = true, program = true, options = true, env = true, timeout = true }
 
 -- ---- why it failed ----
 
@@ -148,6 +148,7 @@ end
 ---@field program? string   its path or other name
 ---@field options? string[] further options of the program, as they are
 ---@field env? table        for the program, as of p:exec
+---@field timeout? number|false  seconds within which the root must be up (120), without those in which somebody is asked
 
 local function spec_of(p, name, what, target, o)
   local spec = way.join(o.program or what.program or name, o.options or {}, what.words(p, target, o))
@@ -178,7 +179,7 @@ function way.method(name, what)
     o = o or {}
     if what.target then target = way.check_word(self, name, what.target, target) end
     local spec = spec_of(self, name, what, target, o)
-    local opts = { explain = explain, name = label_of(self, name, what, target, o) }
+    local opts = { explain = explain, name = label_of(self, name, what, target, o), timeout = o.timeout }
     if what.extra then what.extra(self, target, o, opts, spec) end
     return bootstrap.start(self, name, spec, opts)
   end

@@ -41,6 +41,31 @@ describe("a far side that", function()
     end
   end
 
+  it("hangs is given up, with the stage at which it hung", function()
+    local stages = {
+      ["nothing has come from the far side"] = { "sleep", "60" },
+      ['nothing has come from the far side ("Wait a moment.")'] = { "sh", "-c", "echo Wait a moment. >&2; exec cat >/dev/null" },
+      ['what has come from the far side is not a root\'s ("Welcome")'] = { "sh", "-c", "echo; echo Welcome; exec cat >/dev/null" },
+      ["the shell there has asked for its stub, but didn't execute it"] = {
+        "sh", "-c", 'echo "$1-send x86_64"; exec cat >/dev/null', "sh", afar.MARKER,
+      },
+      ["the stub there has begun to speak, and stopped amid its hello"] = {
+        "sh", "-c", 'exec 3<&0; sh -c "$0" | { head -c 100; cat <&3 >/dev/null; }', afar.SCRIPT,
+      },
+    }
+    afar.nursery(function(n)
+      for stage, command in pairs(stages) do
+        n:spawn(function()
+          command.name, command.timeout = "odd", 0.7
+          local name, message = failure(here.bootstrap, here, command)
+          assert.equal("timeout", name)
+          assert.matches('^bootstrap%("odd"%) in .*: no root came up within 0%.7 s: ', message)
+          assert.truthy(message:find(stage .. "; timeout = seconds gives it more time", 1, true), message)
+        end)
+      end
+    end)
+  end)
+
   it("dies after the hello", function()
     local far = here:bootstrap { "setsid", "--wait", "sh", "-c", 'sh -c "$0" | ' .. CUT:format(20000), afar.SCRIPT }
     local _, err = pcall(function()

@@ -50,6 +50,15 @@ describe("another user", function()
       assert.same({ "[sudo] password on alice@house, to become root: ", "[sudo] password on alice@house, to become root: " }, asked)
     end)
 
+    it("doesn't count the time in which somebody is asked", function()
+      local function answer()
+        afar.sleep(3.5)
+        return "open sesame"
+      end
+      assert.equal("root", who(alice:sudo("root", { timeout = 3, password = answer })))
+      assert.equal("root", who(alice:doas("root", { timeout = 3, password = answer })))
+    end)
+
     it("has the password in nobody's arguments or environment", function()
       local far = alice:sudo("bob", { password = "open sesame" })
       local seen = root:run({ "sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null", check = false }).stdout

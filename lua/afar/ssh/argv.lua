@@ -29,7 +29,7 @@ end
 local function check_options(opts)
   for name in pairs(opts) do
     if not KNOWN[name] then
-      error(("ssh: there is no option %q; config, user, port, identity, jump, control, password, brief and options are"):format(tostring(name)), 0)
+      error(("ssh: there is no option %q; config, user, port, identity, jump, control, password, brief, timeout and options are"):format(tostring(name)), 0)
     end
   end
 end
