@@ -128,11 +128,14 @@ function command.settle_environ(r)
   if entry.users == 0 and space.environ ~= entry then space:free(entry.address, entry.size) end
 end
 
+--- Where a program's name is looked for.
+function command.search_path(p, spec) return spec.env and spec.env.PATH or p.environ.PATH or DEFAULT_PATH end
+
 --- The paths at which a program's name may be found, in order; see execvp(3).
 function command.candidates(p, spec)
   local name = spec[1]
   if name:find("/", 1, true) then return { name } end
-  local path = spec.env and spec.env.PATH or p.environ.PATH or DEFAULT_PATH
+  local path = command.search_path(p, spec)
   local list = {}
   for dir in (path .. ":"):gmatch "([^:]*):" do
     list[#list + 1] = (dir == "" and "." or dir) .. "/" .. name

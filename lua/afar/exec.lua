@@ -141,6 +141,21 @@ local function worst(r)
   return best
 end
 
+--- Whether one of the places that may not be executed is there. It isn't where a directory of PATH may not be searched.
+local function any_present(p, r)
+  local refused = {}
+  for i, path in ipairs(command.candidates(p, r.spec)) do
+    if r:result(r.tried[i]) == -r.C.EACCES then refused[#refused + 1] = path end
+  end
+  for _, path in ipairs(refused) do
+    if pcall(p.lstat, p, path) then return true end
+  end
+  return false
+end
+
+--- Whether a program's name, that of `spec`, is looked for in PATH.
+local function is_searched(spec) return not (spec.fd or spec.at or spec[1]:find("/", 1, true)) end
+
 --- Waits until it was done, or has failed.
 ---@return string? fate  of the process: "eof" when it is gone
 function exec.wait(r)
@@ -163,14 +178,15 @@ end
 function exec.failed(p, r)
   r:check()
   local errno = worst(r)
+  if errno == r.C.EACCES and is_searched(r.spec) and not any_present(p, r) then errno = r.C.ENOENT end
   local err = errors.errno(p, "execve", { n = 1, table.concat(r.spec, " ") }, errno)
   if err.name == "ENOENT" then
     if r.spec.fd then
       err.hint = "a script is found by its interpreter only through an fd that stays open: keep = { fd }"
-    elseif r.spec.at or r.spec.cwd or r.spec[1]:find("/", 1, true) then
+    elseif not is_searched(r.spec) or r.spec.cwd then
       err.hint = "is the program there, and its interpreter?"
     else
-      err.hint = ("no %q in PATH, which is %s"):format(r.spec[1], p.environ.PATH or "not set")
+      err.hint = ("no %q in PATH, which is %s"):format(r.spec[1], command.search_path(p, r.spec))
     end
   end
   error(err, 0)

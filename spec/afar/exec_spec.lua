@@ -145,6 +145,19 @@ describe("exec", function()
       p:exec({ "true" }):check()
     end)
 
+    it("does not take a directory of PATH that may not be searched for a program that may not be executed", function()
+      local dir = way.root:mkdtemp()
+      way.root:chmod(dir, 0)
+      local p = way.root:fork()
+      if p:getuid() == 0 then p:setresuid(65534, 65534, 65534) end
+      local ok, err = pcall(p.exec, p, { "true", env = { PATH = "/nowhere:" .. dir } })
+      assert.is_false(ok)
+      assert.equal("ENOENT", err.name)
+      assert.matches('no "true" in PATH, which is /nowhere:', tostring(err))
+      p:exit(0)
+      way.root:rmdir(dir)
+    end)
+
     it("works where the table is shared", function()
       way:needs "CLONE_FILES"
       local from, to = way.root:pipe2()
