@@ -34,6 +34,7 @@ struct line {
   struct asked asked[ASKED];
   uint32_t asked_count, chains;
   uint64_t credit, host_credit;
+  uint64_t at; /* of the last request */
   int host_ended, host_closed, ended;
 };
 
@@ -41,11 +42,15 @@ struct far {
   struct chance *chance;
   int right;            /* it does nothing wrong */
   struct bytes in, out; /* of the whole stream */
+  uint32_t received;    /* bytes, as the host counts those that it has sent */
   struct line lines[LINES];
 };
 
-/* A request has come. */
-static void was_asked(struct task *task, uint32_t tag);
+/* A request has come: where its chain begins in all that its task has queued. */
+static uint64_t was_asked(struct task *task, uint32_t tag);
+/* What is beside the stream: the root was told of a ring, or of how far its requests are to be taken first. */
+static int begins_ring(struct far *far, struct line *line, const struct afar_request *request);
+static void take_bell(struct far *far, uint32_t value);
 /* What the host has to get for a request that was answered. */
 static void will_get(struct task *task, uint32_t tag, int64_t result, uint32_t length, char first);
 
@@ -61,6 +66,7 @@ static void far_free(struct far *far) {
     line_clear(&far->lines[i]);
   bytes_free(&far->in);
   bytes_free(&far->out);
+  far->received = 0;
 }
 
 /* ---- what comes from the host ---- */
@@ -70,14 +76,16 @@ static void far_take(struct far *far, const char *data, size_t length);
 static void remember(const struct far *far, struct line *line, const struct afar_request *request) {
   for (uint32_t i = 0; i < line->asked_count; i++)
     MUST(line->asked[i].tag != request->tag || !far->right);
-  was_asked(line->task, request->tag);
+  uint64_t at = was_asked(line->task, request->tag);
+  MUST(at >= line->at || !far->right); /* none overtakes another */
+  line->at = at;
   if (line->asked_count < ASKED)
     line->asked[line->asked_count++] =
         (struct asked){request->tag, line->chains, request->args[1], request->op, request->flags};
 }
 
 /* Takes one request, if all of it is there. */
-static int take_request(const struct far *far, struct line *line) {
+static int take_request(struct far *far, struct line *line) {
   struct afar_request request;
   size_t have = bytes_length(&line->in);
   if (have < sizeof request)
@@ -89,7 +97,8 @@ static int take_request(const struct far *far, struct line *line) {
     return 0;
   bytes_drop(&line->in, whole);
   line->chains += !(request.flags & AFAR_CHAIN);
-  remember(far, line, &request);
+  if (!begins_ring(far, line, &request))
+    remember(far, line, &request);
   return 1;
 }
 
@@ -112,7 +121,7 @@ static int take_frame(struct far *far) {
     return 0;
   memcpy(&frame, bytes_head(&far->in), sizeof frame);
   uint32_t type = frame.word >> 24, value = frame.word & 0xffffff;
-  MUST(frame.channel < LINES && type <= AFAR_PONG);
+  MUST(frame.channel < LINES && (type <= AFAR_PONG || type == AFAR_BELL));
   struct line *line = &far->lines[frame.channel];
   if (type == AFAR_DATA) {
     MUST(value > 0 && value <= AFAR_FRAME_MAX);
@@ -131,6 +140,8 @@ static int take_frame(struct far *far) {
   } else if (type == AFAR_CLOSE) {
     MUST(frame.channel > 0 && line->kind != LINE_FREE && !line->host_closed);
     line->host_closed = 1;
+  } else if (type == AFAR_BELL) {
+    take_bell(far, value);
   }
   bytes_drop(&far->in, sizeof frame);
   return 1;
@@ -138,6 +149,7 @@ static int take_frame(struct far *far) {
 
 static void far_take(struct far *far, const char *data, size_t length) {
   bytes_append(&far->in, data, length);
+  far->received += (uint32_t)length;
   while (take_frame(far))
     ;
 }
@@ -256,7 +268,7 @@ static void odd_reply(struct far *far, uint32_t number) {
 static void odd_frame(struct far *far) {
   struct chance *c = far->chance;
   uint32_t channel = one_in(c, 8) ? (uint32_t)odd_value(c) : below(c, LINES);
-  say(far, channel, below(c, one_in(c, 8) ? 256 : 7), (uint32_t)odd_value(c));
+  say(far, channel, below(c, one_in(c, 8) ? 256 : 8), (uint32_t)odd_value(c));
 }
 
 #endif

@@ -1,4 +1,5 @@
-/* A process on this machine, as the far side: it has a socket to the host, and mostly a ring beside it. */
+/* A process on this machine, as the far side: it has a socket to the host, and mostly a ring beside it. And the ring
+ * that a root has beside its stream. */
 #ifndef FUZZ_RING_H
 #define FUZZ_RING_H
 
@@ -8,16 +9,24 @@
 #include "arena.h"
 #include "fuzz_world.h"
 
-enum { LINE_OF_RING = 1, ARENA_SIZE = 1 << 20, RING_ADDRESS = 0x10000 };
+enum { LINE_OF_RING = 1, ARENA_SIZE = 1 << 20, RING_ADDRESS = 0x10000, ROOT_RING_ADDRESS = 0x20000 };
+
+/* The memory of a ring, as the far side uses it. */
+struct shared {
+  struct afar_ring *ring; /* NULL: there is none */
+  uint32_t head, tail;
+  int spoiled; /* the positions are no more what the host wrote */
+};
+
+static struct shared root_ring; /* of the first side */
+static int root_ring_asked;
 
 static struct {
   struct far far;
   int fd; /* -1: its process has ended, or there is none */
   int made;
-  struct afar_ring *ring; /* NULL: all goes over the socket */
-  uint32_t head, tail;
-  size_t by_socket; /* bytes of requests that are still to come there; behind them only bells */
-  int spoiled;      /* the positions are no more what the host wrote */
+  struct shared shared; /* without a ring all goes over the socket */
+  size_t by_socket;     /* bytes of requests that are still to come there; behind them only bells */
 } ring;
 
 /* ---- the host's part ---- */
@@ -34,10 +43,8 @@ static void do_direct(void) {
   keep_task(make(3));
   ring.made = 1;
   ring.fd = pair[1];
-  ring.ring = NULL;
-  ring.head = ring.tail = 0;
+  ring.shared = (struct shared){0};
   ring.by_socket = SIZE_MAX;
-  ring.spoiled = 0;
   ring.far.chance = &f.chance;
   ring.far.right = f.right;
   ring.far.lines[LINE_OF_RING] =
@@ -46,7 +53,7 @@ static void do_direct(void) {
     return;
   method(f.task_objects[f.task_count - 1], "ring");
   lua_getfield(f.L, LUA_REGISTRYINDEX, "memory");
-  ring.ring = arena_at(arena_check(f.L, -1), RING_ADDRESS, sizeof *ring.ring);
+  ring.shared.ring = arena_at(arena_check(f.L, -1), RING_ADDRESS, sizeof *ring.shared.ring);
   lua_pushnumber(f.L, RING_ADDRESS);
   act(3);
   ring.by_socket = sizeof(struct afar_request);
@@ -54,16 +61,21 @@ static void do_direct(void) {
 
 /* ---- the process's part ---- */
 
-static void take_ring(void) {
-  uint32_t tail = ring.ring->to_stub_tail, size = sizeof ring.ring->to_stub;
-  MUST(tail - ring.head <= size);
-  for (uint32_t length = tail - ring.head; length > 0;) {
-    uint32_t at = ring.head % size, part = size - at < length ? size - at : length;
-    take_payload(&ring.far, LINE_OF_RING, (const char *)ring.ring->to_stub + at, part);
-    ring.head += part;
+static void take_shared(struct shared *shared, struct far *far, uint32_t line, uint32_t length) {
+  uint32_t size = sizeof shared->ring->to_stub;
+  while (length > 0) {
+    uint32_t at = shared->head % size, part = size - at < length ? size - at : length;
+    take_payload(far, line, (const char *)shared->ring->to_stub + at, part);
+    shared->head += part;
     length -= part;
   }
-  ring.ring->to_stub_head = ring.head;
+  shared->ring->to_stub_head = shared->head;
+}
+
+static void take_all(struct shared *shared, struct far *far, uint32_t line) {
+  uint32_t length = shared->ring->to_stub_tail - shared->head;
+  MUST(length <= sizeof shared->ring->to_stub);
+  take_shared(shared, far, line, length);
 }
 
 static void ring_takes(void) {
@@ -76,29 +88,29 @@ static void ring_takes(void) {
     take_payload(&ring.far, LINE_OF_RING, buffer, part);
     ring.by_socket -= part;
   }
-  if (ring.ring && !ring.spoiled)
-    take_ring();
+  if (ring.shared.ring && !ring.shared.spoiled)
+    take_all(&ring.shared, &ring.far, LINE_OF_RING);
 }
 
-static void give_ring(struct bytes *out) {
-  uint32_t size = sizeof ring.ring->to_host, room = size - (ring.tail - ring.ring->to_host_head);
+static void give_shared(struct shared *shared, struct bytes *out) {
+  uint32_t size = sizeof shared->ring->to_host, room = size - (shared->tail - shared->ring->to_host_head);
   size_t length = bytes_length(out);
   length = length < room ? length : room > size ? 0 : room;
   if (length > 0 && one_in(&f.chance, 3))
     length = 1 + below(&f.chance, (uint32_t)length);
   for (size_t i = 0; i < length; i++)
-    ring.ring->to_host[(ring.tail + i) % size] = (uint8_t)bytes_head(out)[i];
+    shared->ring->to_host[(shared->tail + i) % size] = (uint8_t)bytes_head(out)[i];
   bytes_drop(out, length);
-  ring.tail += (uint32_t)length;
-  ring.ring->to_host_tail = ring.tail;
+  shared->tail += (uint32_t)length;
+  shared->ring->to_host_tail = shared->tail;
 }
 
 static void ring_gives(void) {
   struct bytes *out = &ring.far.lines[LINE_OF_RING].out;
   if (ring.fd < 0)
     return;
-  if (ring.ring)
-    return give_ring(out);
+  if (ring.shared.ring)
+    return give_shared(&ring.shared, out);
   ssize_t count = send(ring.fd, bytes_head(out), bytes_length(out), MSG_NOSIGNAL);
   if (count > 0)
     bytes_drop(out, (size_t)count);
@@ -124,7 +136,7 @@ static void send_fd(struct afar_reply message) {
 static void ring_hands_fd(void) {
   struct line *line = &ring.far.lines[LINE_OF_RING];
   struct afar_reply message = {AFAR_TAG_FD, 0, (int64_t)below(&f.chance, 10)};
-  if (ring.fd < 0 || !line->task || (!ring.ring && bytes_length(&line->out) > 0))
+  if (ring.fd < 0 || !line->task || (!ring.shared.ring && bytes_length(&line->out) > 0))
     return;
   struct bytes *ids = &line->task->fd_ids;
   if (bytes_length(ids) > 0 && !one_in(&f.chance, 4))
@@ -136,9 +148,9 @@ static void ring_hands_fd(void) {
 
 static void ring_rings(void) {
   struct afar_reply bell = {AFAR_TAG_BELL, 0, 0};
-  if (ring.fd < 0 || !ring.ring)
+  if (ring.fd < 0 || !ring.shared.ring)
     return;
-  ring.ring->stub_asleep = below(&f.chance, 2);
+  ring.shared.ring->stub_asleep = below(&f.chance, 2);
   send(ring.fd, &bell, sizeof bell, MSG_NOSIGNAL);
 }
 
@@ -149,22 +161,23 @@ static void ring_ends(void) {
   ring.fd = -1;
 }
 
-static void spoil_ring(struct chance *c, struct afar_ring *shared) {
+static void spoil_ring(struct chance *c, struct shared *spoiled) {
+  struct afar_ring *shared = spoiled->ring;
   uint32_t *const words[] = {&shared->to_stub_tail, &shared->to_host_head, &shared->host_asleep,
                              &shared->to_host_tail, &shared->to_stub_head, &shared->stub_asleep};
-  ring.spoiled = 1;
+  spoiled->spoiled = 1;
   if (one_in(c, 2))
-    *words[below(c, 6)] = one_in(c, 2) ? ring.tail + below(c, 64) : (uint32_t)odd_value(c);
+    *words[below(c, 6)] = one_in(c, 2) ? spoiled->tail + below(c, 64) : (uint32_t)odd_value(c);
   else
-    shared->to_host[(ring.tail - 1 - below(c, 64)) % sizeof shared->to_host] ^= (uint8_t)(1 << below(c, 8));
+    shared->to_host[(spoiled->tail - 1 - below(c, 64)) % sizeof shared->to_host] ^= (uint8_t)(1 << below(c, 8));
 }
 
 static void ring_does_wrong(void) {
   struct chance *c = &f.chance;
   if (f.right || ring.fd < 0)
     return;
-  if (ring.ring && one_in(c, 2))
-    return spoil_ring(c, ring.ring);
+  if (ring.shared.ring && one_in(c, 2))
+    return spoil_ring(c, &ring.shared);
   if (one_in(c, 2))
     return odd_reply(&ring.far, LINE_OF_RING);
   struct afar_reply message = {(uint32_t)odd_value(c), (uint32_t)odd_value(c), (int64_t)odd_value(c)};
@@ -189,6 +202,88 @@ static int ring_free(void) {
   ring.made = 0;
   far_free(&ring.far);
   return made;
+}
+
+/* ---- a root's ring ---- */
+
+static struct far *first_far(void) {
+  return &f.sides[0].far;
+}
+
+/* The host asks for one. */
+static void do_root_ring(void) {
+  struct side *side = &f.sides[0];
+  if (root_ring_asked || is_gone(side->object) || !side->root || side->stream->state != STREAM_OPEN)
+    return;
+  for (int i = 0; i < f.task_count; i++) {
+    if (f.tasks[i] != side->root || is_gone(f.task_objects[i]) || side->root->in_flight > 0 || side->root->ended)
+      continue;
+    method(f.task_objects[i], "ring");
+    lua_getfield(f.L, LUA_REGISTRYINDEX, "memory");
+    struct arena *arena = arena_check(f.L, -1);
+    lua_pushnumber(f.L, ROOT_RING_ADDRESS);
+    root_ring_asked = 1;
+    root_ring.ring = arena_at(arena, ROOT_RING_ADDRESS, sizeof *root_ring.ring);
+    act(3);
+    return;
+  }
+}
+
+/* It begins at once, or is refused. */
+static int begins_ring(struct far *far, struct line *line, const struct afar_request *request) {
+  if (request->op != AFAR_OP_RING || far != first_far())
+    return 0;
+  MUST(root_ring_asked && request->args[0] == ROOT_RING_ADDRESS);
+  struct asked asked = {.tag = request->tag};
+  int refused = one_in(&f.chance, 4);
+  reply(line, &asked, refused ? -EOPNOTSUPP : 0, 0, 0);
+  if (refused)
+    root_ring.ring = NULL;
+  return 1;
+}
+
+static void take_bell(struct far *far, uint32_t value) {
+  MUST(far == first_far() && root_ring_asked);
+  if (!root_ring.ring || root_ring.spoiled)
+    return;
+  uint32_t length = (value - root_ring.head) & 0xffffff;
+  MUST(length <= root_ring.ring->to_stub_tail - root_ring.head);
+  take_shared(&root_ring, far, 0, length);
+}
+
+static void root_ring_takes(void) {
+  int behind = root_ring.ring && (int32_t)(root_ring.ring->stream - first_far()->received) > 0;
+  if (root_ring.ring && !root_ring.spoiled && !behind)
+    take_all(&root_ring, first_far(), 0);
+}
+
+static void root_ring_gives(void) {
+  if (root_ring.ring && !first_far()->lines[0].ended)
+    give_shared(&root_ring, &first_far()->lines[0].out);
+}
+
+static void root_ring_act(void) {
+  struct chance *c = &f.chance;
+  if (!root_ring.ring)
+    return do_root_ring();
+  root_ring.ring->stub_asleep = below(c, 2);
+  switch (below(c, 8)) {
+  case 0:
+    return say(first_far(), 0, AFAR_BELL, 0);
+  case 1:
+    return f.right ? (void)0 : spoil_ring(c, &root_ring);
+  case 2:
+  case 3:
+    return root_ring_takes();
+  default:
+    root_ring_takes();
+    root_ring_gives();
+  }
+}
+
+static void root_ring_free(void) {
+  root_ring = (struct shared){0};
+  root_ring_asked = 0;
 }
 
 /* The memory that all rings lie in, one after the other. */

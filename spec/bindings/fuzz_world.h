@@ -151,12 +151,14 @@ static void will_get(struct task *task, uint32_t tag, int64_t result, uint32_t l
   }
 }
 
-static void was_asked(struct task *task, uint32_t tag) {
+static uint64_t was_asked(struct task *task, uint32_t tag) {
   if (!task || tag >= task->pending_size || !task->pending[tag].chain)
-    return;
-  struct sent *sent = sent_of(task->pending[tag].chain);
+    return UINT64_MAX;
+  struct chain *chain = task->pending[tag].chain;
+  struct sent *sent = sent_of(chain);
   if (sent)
     sent->reached = 1;
+  return chain->at;
 }
 
 static void check_answer(const struct sent *sent, uint32_t i) {

@@ -92,7 +92,7 @@ static void flush_far(void) {
   for (int i = f.side_count - 1; i >= 0; i--) {
     struct side *side = &f.sides[i];
     for (uint32_t number = 0; side->root && number < LINES; number++)
-      if (!side->far.lines[number].ended)
+      if (!side->far.lines[number].ended && !(i == 0 && number == 0 && root_ring.ring))
         line_flush(&side->far, number);
     deliver(side);
   }
@@ -108,7 +108,8 @@ static void some_act(void) {
       do_channel,      do_submit,      do_submit,    do_submit,        do_cancel, do_channel_call, do_pump,
       do_channel_call, do_stream_call, do_task_call, do_wait_for_task, do_drop,   far_answers,     far_answers,
       far_answers,     far_answers,    far_sends,    far_gives_credit, far_ends,  far_closes,      far_hands_fd,
-      far_pings,       far_does_wrong, do_call,      do_call,          ring_act,  ring_act,        ring_act};
+      far_pings,       far_does_wrong, do_call,      do_call,          ring_act,  ring_act,        ring_act,
+      root_ring_act,   root_ring_act,  root_ring_act};
   acts[below(&f.chance, sizeof acts / sizeof *acts)]();
 }
 
@@ -185,6 +186,7 @@ static void one_input(lua_State *L, uint64_t number) {
     wrong(__LINE__, lua_tostring(L, -1));
   take_lower();
   ring_takes();
+  root_ring_takes();
   forget_task(0);
   lua_settop(L, 0);
   lua_gc(L, LUA_GCCOLLECT, 0);
@@ -192,6 +194,7 @@ static void one_input(lua_State *L, uint64_t number) {
   check_all_completed();
   lua_settop(L, 0);
   lower_free();
+  root_ring_free();
   if (ring_free())
     MUST(open_fds() == f.fds);
   for (int i = 0; i < 2; i++) {
