@@ -356,7 +356,7 @@ int64_t syscall6(int64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uin
   case NR_PIPE2:
     if (!may_touch(a, 8) || one_in(8))
       return -EFAULT;
-    ((int32_t *)a)[0] = 90, ((int32_t *)a)[1] = 91;
+    memcpy((void *)a, (int32_t[]){90, 91}, 8);
     return 0;
   case NR_CLOCK_GETTIME:
     if (!may_touch(b, sizeof(struct timespec)))
