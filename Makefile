@@ -136,12 +136,12 @@ build/bindings_test: spec/bindings/bindings_test.c spec/bindings/chance.h $(wild
 
 build/bench/%: bench/%.c | build/tools
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -o $@ $<
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -o $@ $< $(if $(filter %/pipes,$@),-l:libev.a -lm)
 
 BASELINES := $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
 
 # Those whose sources are there.
-TEST_PROGRAMS := $(if $(wildcard spec/relay/relay.c),build/relay) $(if $(wildcard spec/stub/stub_test.c),build/stub_test) \
+TEST_PROGRAMS := $(BASELINES) $(if $(wildcard spec/relay/relay.c),build/relay) $(if $(wildcard spec/stub/stub_test.c),build/stub_test) \
   $(if $(wildcard spec/bindings/bindings_test.c),build/bindings_test)
 FUZZERS := $(if $(wildcard spec/stub/stub_fuzz.c),build/stub_fuzz) $(if $(wildcard spec/bindings/host_fuzz.c),build/host_fuzz)
 
@@ -166,7 +166,7 @@ check: deps
 	@MAKE='$(MAKE)' MACHINE=$(MACHINE) OTHER=$(OTHER) sh spec/check.sh $(SPEC)
 
 bench: deps
-	@$(MAKE) --no-print-directory all $(BASELINES)
+	@$(MAKE) --no-print-directory all build/relay $(BASELINES)
 	@sh bench/run.sh $(BENCH)
 
 lint:
@@ -191,7 +191,8 @@ help:
 	@echo 'make deps      install the Debian packages that are needed, if any is missing'
 	@echo 'make demo      three machines behind a throwaway sshd, driven side by side'
 	@echo 'make check     all tests; SPEC=PATTERN: only the specs whose path matches'
-	@echo 'make bench     the benchmarks, each beside its baseline; BENCH=SECTION: calls, spawn, ssh or memory'
+	@echo 'make bench     the benchmarks, each beside its baseline; BENCH=SECTIONS: see bench/README.md; BENCH_LONG=1: 1 GiB'
+	@echo '               (under 5 minutes; 15 with BENCH_LONG=1)'
 	@echo 'make lint      luacheck, clang-format, clang-tidy'
 	@echo 'make fuzz      both decoders, FUZZ=10000000 inputs each'
 	@echo 'make chaos     hosts of a persistent process are killed at random instants, CHAOS=1000 times'

@@ -1,26 +1,20 @@
---- A call in a process of this machine. calls.lua together: all on one CPU; calls.lua apart: the host on one, the process on another.
+--- getppid in a process of this machine, one call after the other.
 
-local ffi = require "ffi"
 local afar = require "afar"
 local measure = require "measure"
+local places = require "places"
 
-ffi.cdef "int sched_setaffinity(int pid, size_t size, const void *mask);"
+local COUNT = measure.size(200, 20000, 50000)
 
-local COUNT = tonumber(os.getenv "BENCH_CALLS") or 20000
-
-local function mask(cpu) return string.char(2 ^ cpu) .. ("\0"):rep(7) end
-
-local function stay_on(cpu) assert(ffi.C.sched_setaffinity(0, 8, mask(cpu)) == 0, "no such CPU") end
-
-local function pingpong(carrier, calls, cpus)
+local function pingpong(carrier, calls, mode)
   return function()
-    return measure.program(("build/bench/pingpong %s %d %d %s"):format(carrier, calls, COUNT / calls, cpus))
+    return measure.program(("build/bench/pingpong %s %d %d %s"):format(carrier, calls, COUNT / calls, mode == "two" and "0 1" or ""))
   end
 end
 
-local function getpid(p)
+local function single(p)
   return function()
-    return measure.each(COUNT, function() p:getpid() end)
+    return measure.each(COUNT, function() p:syscall "getppid" end)
   end
 end
 
@@ -28,34 +22,26 @@ local function chain(p, calls)
   return function()
     return measure.each(COUNT / calls, function()
       p:chain(function(c)
-        for _ = 1, calls do c:getpid() end
+        for _ = 1, calls do c:syscall "getppid" end
       end)
     end)
   end
 end
 
-return function(where)
-  local together = where == "together"
-  if together then stay_on(0) end
-  local root = afar.here
-  local child = root:fork()
-  local cpus, place = "", "one CPU"
-  if not together then
-    cpus, place = "0 1", "two CPUs"
-    for _, p in ipairs { root, child } do
-      p:syscall("sched_setaffinity", 0, 8, p:ptr(mask(1)))
-    end
-    stay_on(0)
-  end
-  local function row(name, goal, ours, base)
-    measure.row { name = ("%s, %s"):format(name, place), unit = "us", goal = goal, ours = ours, base = base }
+return function(mode)
+  local root, child, stream = afar.here, places.ring(), places.stream()
+  places.apart(mode, root, child, stream)
+  local function row(id, name, p, ours, base, goal)
+    measure.row {
+      id = id, name = ("%s, %s"):format(name, places.NAMES[mode]), mode = mode, unit = "us", goal = goal, ours = ours, base = base, tally = { p, COUNT },
+    }
   end
   -- Who shares a CPU with the other side must sleep: there the ring's baseline is a socket too.
-  local memory = together and "socket" or "memory"
-  row("call over a stream", "at most 1.3", getpid(root), pingpong("socket", 1, cpus))
-  row("call through a ring", "at most 2", getpid(child), pingpong(memory, 1, cpus))
-  for _, calls in ipairs { 1, 10, 100 } do
-    row(("chain of %d over a stream"):format(calls), nil, chain(root, calls), pingpong("socket", calls, cpus))
-    row(("chain of %d through a ring"):format(calls), nil, chain(child, calls), pingpong(memory, calls, cpus))
-  end
+  local memory = mode == "one" and "socket" or "memory"
+  row("call-ring", "call through a ring", child, single(child), pingpong(memory, 1, mode), mode ~= "one" and 2 or nil)
+  row("call-root", "call in the root here", root, single(root), pingpong(memory, 1, mode), mode ~= "one" and 2 or nil)
+  row("call-stream", "call over a socketpair", stream, single(stream), pingpong("socket", 1, mode), mode == "one" and 1.3 or nil)
+  row("chain-ring", "chain of 100 calls through a ring", child, chain(child, 100), pingpong(memory, 100, mode))
+  row("chain-stream", "chain of 100 calls over a socketpair", stream, chain(stream, 100), pingpong("socket", 100, mode))
+  stream:disconnect()
 end

@@ -1,23 +1,45 @@
---- A program started and awaited: rates, so that more is better.
+--- Programs started and awaited, and processes that end without having been one.
 
 local afar = require "afar"
 local measure = require "measure"
+local places = require "places"
 
-local COUNT = tonumber(os.getenv "BENCH_SPAWNS") or 200
+local COUNT, SIDE = measure.size(64, 512, 2048), 64
+local QUIET = { "/bin/true", stdout = "null", stderr = "null" }
 
-local function rate(f)
-  return function() return 1e6 / measure.each(COUNT, f) end
+local function program(side)
+  return function() return measure.program(("build/bench/spawn %d %d /bin/true"):format(COUNT, side)) end
 end
 
-local function base() return 1e6 / measure.program(("build/bench/spawn %d /bin/true"):format(COUNT)) end
+local function clone() return measure.program(("build/bench/spawn %d clone"):format(COUNT)) end
 
-return function()
-  local root = afar.here
-  local child = root:fork()
-  local quiet = { "/bin/true", stdout = "null", stderr = "null" }
-  local function row(name, goal, f) measure.row { name = name, unit = "/s", goal = goal, ours = rate(f), base = base } end
-  row("clone, exec, wait: run, outputs to null", "at least 0.9", function() root:run(quiet) end)
-  row("the same, in a child of the root's", nil, function() child:run(quiet) end)
-  row("run, outputs collected", nil, function() root:run { "/bin/true" } end)
-  row("fork; exec; wait, one after the other", nil, function() root:fork():exec(quiet):check() end)
+local function each(f)
+  return function() return measure.each(COUNT, f) end
+end
+
+local function side_by_side(p)
+  return function()
+    return measure.seconds(function()
+      afar.nursery(function(n)
+        for _ = 1, SIDE do
+          n:spawn(function()
+            for _ = 1, COUNT / SIDE do p:run(QUIET) end
+          end)
+        end
+      end)
+    end) / COUNT * 1e6
+  end
+end
+
+return function(mode)
+  local root, child = afar.here, places.ring()
+  local function row(id, name, goal, ours, base)
+    measure.row { id = id, name = ("%s, %s"):format(name, places.NAMES[mode]), mode = mode, unit = "us", goal = goal, ours = ours, base = base }
+  end
+  row("spawn", "clone + exec /bin/true + wait", 1.1, each(function() root:run(QUIET) end), program(1))
+  row("spawn-child", "the same, in a child of the root", nil, each(function() child:run(QUIET) end), program(1))
+  row("spawn-64", "the same, 64 side by side", 1.1, side_by_side(root), program(SIDE))
+  row("clone-exit", "clone + exit + wait", mode == "one" and 1.5 or 3, each(function() root:fork():exit() end), clone)
+  row("spawn-collect", "run, outputs collected", nil, each(function() root:run { "/bin/true" } end), program(1))
+  row("spawn-calls", "fork; exec; wait, one after the other", nil, each(function() root:fork():exec(QUIET):check() end), program(1))
 end

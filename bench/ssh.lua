@@ -1,75 +1,98 @@
---- Over ssh, to a throwaway server on this machine: the time to a root there, and big files both ways.
+--- Over ssh, to a throwaway server on this machine: calls, the time to a root there, and big files both ways; on loopback, and with a relay
+--- between that makes a round trip take 50 ms.
 
 local afar = require "afar"
-local attach = require "afar.attach"
+local far_side = require "far_side"
 local measure = require "measure"
-local pump = require "afar.pump"
-local sshd = require "support.sshd"
 
-local MB = tonumber(os.getenv "BENCH_MB") or 1024
-local DIR = os.getenv "BENCH_DIR" or "/dev/shm"
+local CALLS = measure.size(100, 5000, 20000)
+local MB = measure.size(2, 128, 1024)
+local SLOW_MB = measure.size(1, 64, 256)
+local ROUNDS = 3
 
-local function shell(server, command)
-  local seconds = measure.seconds(function()
-    assert(os.execute(command:gsub("SSH", "ssh -F " .. server.config .. " afar1")) == 0, command)
-  end)
-  return seconds
+-- ---- calls ----
+
+local function calls(far)
+  local root = far:root()
+  local child = root:fork()
+  local base = far:shell_command(("build/bench/pingpong command %d SSH cat"):format(CALLS))
+  local function row(id, name, goal, p)
+    measure.row {
+      id = id, name = name, unit = "us", goal = goal, tally = { p, CALLS },
+      base = function() return measure.program(base) end,
+      ours = function()
+        return measure.each(CALLS, function() p:syscall "getppid" end)
+      end,
+    }
+  end
+  row("ssh-call", "call in a root over ssh", 1.25, root)
+  row("ssh-call-child", "call in a child of that root", 1.75, child)
+  root:disconnect()
 end
 
-local function bootstrap(server)
+-- ---- bootstrap ----
+
+local function bootstrap(far, id, name, round_trip)
   measure.row {
-    name = "bootstrap over ssh", unit = "ms", goal = "20 ms more",
-    base = function() return shell(server, "SSH true") * 1e3 end,
+    id = id, name = name, unit = "ms", goal = { plus = round_trip / 2 + 20 },
+    base = function() return far:shell "SSH true" * 1e3 end,
     ours = function()
-      return measure.seconds(function() afar.here:ssh("afar1", { config = server.config }).machine:close() end) * 1e3
+      local root
+      local seconds = measure.seconds(function() root = far:root() end)
+      root:disconnect()
+      return seconds * 1e3
     end,
   }
 end
 
---- MB a second of the transfer alone: what a login takes is not part of it. There is no old file, so that each writes to fresh memory.
-local function rate(server, target, command)
-  local login = shell(server, "SSH true")
-  os.remove(target)
-  return MB / (shell(server, command) - login)
+-- ---- big files ----
+
+--- All of a file there, as strings.
+local function read_all(root, source)
+  local fd = root:open(source)
+  local reader, total = fd:reader(), 0
+  repeat
+    local data = reader:some()
+    total = total + #data
+  until data == ""
+  reader:close()
+  return total
 end
 
---- All of the file there, as strings.
-local function read(far, source)
-  local channel = attach.channel(far, far:open(source), "r")
-  while pump.read(channel) ~= "" do end -- luacheck: ignore 542
-  channel:close()
-end
-
-local function transfers(server, source, target)
-  local far = afar.here:ssh("afar1", { config = server.config })
-  local function row(name, base, f)
+local function transfers(far, id, where, mb)
+  local source, target = far:file(mb), far.target
+  local root = far:root()
+  local options = { progress = false, sync = false }
+  local function row(name, what, command, f)
     measure.row {
-      name = ("%d MiB over ssh, %s"):format(MB, name), unit = "MB/s", goal = "at least 0.95",
-      base = function() return rate(server, target, base) end,
+      id = id .. "-" .. name, name = ("%d MiB %s, %s"):format(mb, where, what), unit = "s", goal = 1.05, rounds = ROUNDS,
+      base = function()
+        os.remove(target) -- each writes to fresh memory
+        return far:transfer(command)
+      end,
       ours = function()
         os.remove(target)
-        return MB / measure.seconds(f)
+        return measure.seconds(f)
       end,
     }
   end
-  local options = { progress = false, sync = false }
-  row("read by the script", ("SSH cat %s > /dev/null"):format(source), function() read(far, source) end)
-  row("copied from there", ("SSH cat %s > %s"):format(source, target), function() far:copy_to(source, afar.here, target, options) end)
-  row("copied to there", ("SSH 'cat > %s' < %s"):format(target, source), function() afar.here:copy_to(source, far, target, options) end)
-  far.machine:close()
+  row("from", "file from there", ("SSH cat %s > %s"):format(source, target), function() root:copy_to(source, afar.here, target, options) end)
+  row("to", "file to there", ("SSH 'cat > %s' < %s"):format(target, source), function() afar.here:copy_to(source, root, target, options) end)
+  row("read", "read into strings", ("SSH cat %s | cat > /dev/null"):format(source), function()
+    assert(read_all(root, source) == mb * 2 ^ 20)
+  end)
+  root:disconnect()
+  os.remove(target)
 end
 
 return function()
-  local server = sshd.start(1)
-  local source, target = DIR .. "/afar-bench-source", DIR .. "/afar-bench-target"
-  afar.nursery(function(n)
-    n:defer(function()
-      os.remove(source)
-      os.remove(target)
-      server:stop()
-    end)
-    assert(os.execute(("head -c %dM /dev/urandom > %s"):format(MB, source)) == 0)
-    bootstrap(server)
-    transfers(server, source, target)
+  far_side.with(nil, function(far)
+    calls(far)
+    bootstrap(far, "bootstrap", "bootstrap over ssh", 0)
+    transfers(far, "bulk", "over ssh", MB)
+  end)
+  far_side.with(far_side.DELAY, function(far)
+    bootstrap(far, "bootstrap-slow", "bootstrap over ssh, round trip 50 ms", 2 * far_side.DELAY)
+    transfers(far, "bulk-slow", "over ssh, round trip 50 ms", SLOW_MB)
   end)
 end
