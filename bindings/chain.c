@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <lauxlib.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "split.h"
+
 #define TYPE "afar.chain"
 
-enum { LUA_TCDATA = 10 };
+enum { LUA_TCDATA = 10, KEPT = 1024 /* requests for which an empty chain keeps memory */ };
 
 /* ---- the core, without Lua ---- */
 
@@ -26,7 +29,20 @@ void chain_unref(struct chain *chain) {
     free(chain->outcomes[i].data);
   free(chain->outcomes);
   bytes_free(&chain->requests);
+  bytes_free(&chain->far);
+  split_free(chain->split);
   free(chain);
+}
+
+static void chain_clear(struct chain *chain) {
+  for (uint32_t i = 0; i < chain->count; i++)
+    free(chain->outcomes[i].data);
+  bytes_drop(&chain->requests, bytes_length(&chain->requests));
+  bytes_free(&chain->far);
+  split_free(chain->split);
+  struct chain empty = {
+      .refs = 1, .requests = chain->requests, .outcomes = chain->outcomes, .capacity = chain->capacity};
+  *chain = empty;
 }
 
 /* Bytes that the reply may bring. */
@@ -49,10 +65,74 @@ void chain_add(struct chain *chain, struct afar_request request) {
     chain->held++;
   bytes_append(&chain->requests, &request, sizeof request);
 }
+
+static uint64_t u64_of(double number) {
+  return number < 0 ? (uint64_t)(int64_t)number : (uint64_t)number;
+}
+
+/* RESULT arguments come as distance * 2^40 + (constant + 2^39). */
+static uint64_t argument_of(uint64_t value, unsigned kind) {
+  if (kind != AFAR_RESULT)
+    return value;
+  int64_t constant = (int64_t)(value & 0xffffffffff) - ((int64_t)1 << 39);
+  return (value >> 40) << 56 | ((uint64_t)constant & 0xffffffffffffff);
+}
+
+int is_errno(int64_t result) {
+  return result < 0 && result >= -4095;
+}
+
+/* ---- for LuaJIT's FFI: what is called for each request, and must cost next to nothing (lua/afar/record.lua) ----
+ * `box` is Lua's object. Numbers come as doubles, which is what Lua has. */
+
+/* head: op + flags * 2^8 + nr * 2^16. conditions: if_ok + if_failed * 2^8 + kinds * 2^16. */
+void afar_chain_add(struct chain **box, double head, double conditions, double expect, double a, double b, double c,
+                    double d, double e, double f) {
+  uint32_t what = (uint32_t)head, when = (uint32_t)conditions, kinds = when >> 16;
+  struct afar_request request = {.op = (uint8_t)what,
+                                 .flags = (uint8_t)(what >> 8),
+                                 .nr = (uint16_t)(what >> 16),
+                                 .kinds = (uint16_t)kinds,
+                                 .if_ok = (uint8_t)when,
+                                 .if_failed = (uint8_t)(when >> 8),
+                                 .expect = (uint32_t)(int32_t)expect,
+                                 .args = {u64_of(a), u64_of(b), u64_of(c), u64_of(d), u64_of(e), u64_of(f)}};
+  for (int i = 0; kinds != 0; i++, kinds >>= 2)
+    request.args[i] = argument_of(request.args[i], kinds & 3);
+  chain_add(*box, request);
+}
+
+/* The result of request `index`, from 1; NaN: it was not answered. */
+double afar_chain_result(struct chain **box, uint32_t index) {
+  struct chain *chain = *box;
+  if (index - 1 >= chain->count || chain->outcomes[index - 1].state != OUTCOME_DONE)
+    return NAN;
+  return (double)chain->outcomes[index - 1].result;
+}
+
+/* The first request from `index` on that was answered by an errno: by ECANCELED, or by any other. 0: none. */
+uint32_t afar_chain_failure(struct chain **box, uint32_t index, int canceled) {
+  struct chain *chain = *box;
+  for (uint32_t i = index - 1; i < chain->count; i++) {
+    int64_t result = chain->outcomes[i].result;
+    if (is_errno(result) && (result == -ECANCELED) == (canceled != 0))
+      return i + 1;
+  }
+  return 0;
+}
+
 /* ---- methods ---- */
 
 struct chain *chain_check(lua_State *L, int index) {
   return *(struct chain **)luaL_checkudata(L, index, TYPE);
+}
+
+/* Gives Lua the reference that the caller has. */
+static int push_chain(lua_State *L, struct chain *chain) {
+  *(struct chain **)lua_newuserdata(L, sizeof chain) = chain;
+  luaL_getmetatable(L, TYPE);
+  lua_setmetatable(L, -2);
+  return 1;
 }
 
 int chain_create(lua_State *L) {
@@ -60,10 +140,7 @@ int chain_create(lua_State *L) {
   if (!chain)
     return luaL_error(L, "out of memory");
   chain->refs = 1;
-  *(struct chain **)lua_newuserdata(L, sizeof chain) = chain;
-  luaL_getmetatable(L, TYPE);
-  lua_setmetatable(L, -2);
-  return 1;
+  return push_chain(L, chain);
 }
 
 /* A 64-bit argument: a number, or an int64_t/uint64_t cdata. */
@@ -73,17 +150,7 @@ uint64_t chain_check_u64(lua_State *L, int index) {
     memcpy(&value, lua_topointer(L, index), sizeof value);
     return value;
   }
-  lua_Number number = lua_tonumber(L, index);
-  return number < 0 ? (uint64_t)(int64_t)number : (uint64_t)number;
-}
-
-/* RESULT arguments come as distance * 2^40 + (constant + 2^39). */
-static uint64_t check_argument(lua_State *L, int index, unsigned kind) {
-  uint64_t value = chain_check_u64(L, index);
-  if (kind != AFAR_RESULT)
-    return value;
-  int64_t constant = (int64_t)(value & 0xffffffffff) - ((int64_t)1 << 39);
-  return (value >> 40) << 56 | ((uint64_t)constant & 0xffffffffffffff);
+  return u64_of(lua_tonumber(L, index));
 }
 
 static uint32_t expect_of(lua_State *L, int index) {
@@ -104,7 +171,7 @@ static int l_add(lua_State *L) {
   };
   int top = lua_gettop(L);
   for (int i = 0; i < 6 && 9 + i <= top; i++)
-    request.args[i] = check_argument(L, 9 + i, request.kinds >> 2 * i & 3);
+    request.args[i] = argument_of(chain_check_u64(L, 9 + i), request.kinds >> 2 * i & 3);
   luaL_argcheck(L, request.op != AFAR_OP_WRITE, 2, "use write()");
   chain_add(chain, request);
   lua_pushinteger(L, chain->count);
@@ -117,7 +184,7 @@ static int l_write(lua_State *L) {
   size_t length;
   const char *data = luaL_checklstring(L, 3, &length);
   luaL_argcheck(L, length <= 0x7fffffff, 3, "longer than 2 GiB");
-  luaL_argcheck(L, chain->held == 0, 3, "no data behind a hold");
+  chain->in_parts |= chain->held > 0;
   struct afar_request request = {
       .op = AFAR_OP_WRITE,
       .flags = (uint8_t)luaL_optint(L, 4, 0),
@@ -125,12 +192,39 @@ static int l_write(lua_State *L) {
       .if_failed = (uint8_t)luaL_optint(L, 6, 0),
       .kinds = (uint16_t)luaL_optint(L, 7, 0),
   };
-  request.args[0] = check_argument(L, 2, request.kinds & 3);
+  request.args[0] = argument_of(chain_check_u64(L, 2), request.kinds & 3);
   request.args[1] = length;
   chain_add(chain, request);
   bytes_append(&chain->requests, data, length);
   lua_pushinteger(L, chain->count);
   return 1;
+}
+
+/* far(place, source): the request that is added next refers, in argument `place` (from 0), if_ok (6) or if_failed (7),
+ * to request `source`, which is too far back for its header to say so; see split.h */
+static int l_far(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  struct reference far = {chain->count, (uint32_t)luaL_checkint(L, 2), (uint32_t)luaL_checkint(L, 3) - 1};
+  bytes_append(&chain->far, &far, sizeof far);
+  return 0;
+}
+
+/* part(limit, canceled) -> chain: what is to be sent next of one that goes in parts; see split.h | nil: all is
+ * answered. Takes what came of the part before. */
+static int l_part(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  split_take(chain);
+  struct chain *part = split_next(chain, (uint32_t)luaL_checkint(L, 2), lua_toboolean(L, 3));
+  if (!part)
+    return 0;
+  part->refs++;
+  return push_chain(L, part);
+}
+
+/* take(): what came of the last part, of which nothing follows */
+static int l_take(lua_State *L) {
+  split_take(chain_check(L, 1));
+  return 0;
 }
 
 /* chain:result(index) -> number | nil: not answered */
@@ -159,13 +253,24 @@ static int l_count(lua_State *L) {
   return 1;
 }
 
+/* reset() -> boolean: it is empty again, with the memory that it had; false: it is still in use */
+static int l_reset(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  int free_ = chain->refs == 1 && chain->capacity <= KEPT;
+  if (free_)
+    chain_clear(chain);
+  lua_pushboolean(L, free_);
+  return 1;
+}
+
 static int l_chain_gc(lua_State *L) {
   chain_unref(chain_check(L, 1));
   return 0;
 }
 static const luaL_Reg methods[] = {
     {"add", l_add},     {"write", l_write},   {"result", l_result}, {"data", l_data},
-    {"count", l_count}, {"__gc", l_chain_gc}, {NULL, NULL},
+    {"count", l_count}, {"reset", l_reset},   {"far", l_far},       {"part", l_part},
+    {"take", l_take},   {"__gc", l_chain_gc}, {NULL, NULL},
 };
 
 void chain_class(lua_State *L) {

@@ -19,16 +19,16 @@ uint32_t task_take_tag(struct task *task, struct chain *chain, uint32_t index) {
   uint32_t tag = task->pending_free;
   task->pending_free = task->pending[tag].index;
   task->pending[tag] = (struct pending){chain, index};
-  if (task->in_flight++ == 0 && task->ring)
-    ring_await(task->ring, 1);
+  if (task->in_flight++ == 0 && task->linked)
+    link_await(&task->link, 1);
   return tag;
 }
 
 static void pending_give(struct task *task, uint32_t tag) {
   task->pending[tag] = (struct pending){.index = task->pending_free};
   task->pending_free = tag;
-  if (--task->in_flight == 0 && task->ring)
-    ring_await(task->ring, 0);
+  if (--task->in_flight == 0 && task->linked)
+    link_await(&task->link, 0);
 }
 
 void task_flush_later(struct task *task) {
@@ -49,7 +49,7 @@ void task_queue(struct task *task, struct chain *chain) {
   chain->at = task->queued;
   task->queued += bytes_length(&chain->requests);
   bytes_append(&task->out, bytes_head(&chain->requests), bytes_length(&chain->requests));
-  bytes_free(&chain->requests);
+  bytes_drop(&chain->requests, bytes_length(&chain->requests));
   task->held += chain->held;
   task_flush_later(task);
 }
@@ -123,15 +123,25 @@ static int settle_quiet(struct task *task, struct chain *chain, uint32_t upto) {
   return 0;
 }
 
+/* The stub had no slot for it: else it would not be answered before what it waits for. */
+static int is_overflow(const struct chain *chain, uint32_t index, int64_t result) {
+  if (!chain->is_part || result != -ENOBUFS || index == 0)
+    return 0;
+  return chain->outcomes[index - 1].state == OUTCOME_SENT || chain->outcomes[index - 1].state == OUTCOME_BACK;
+}
+
 /* One reply is whole. */
 static int answered(struct task *task, uint32_t tag, int64_t result) {
   struct chain *chain = task->pending[tag].chain;
   uint32_t index = task->pending[tag].index;
-  int error = settle_quiet(task, chain, index);
+  int overflow = is_overflow(chain, index, result);
+  int error = overflow ? 0 : settle_quiet(task, chain, index);
   if (error)
     return error;
   chain->outcomes[index].result = result;
   settle(task, &chain->outcomes[index]);
+  if (overflow)
+    chain->outcomes[index].state = OUTCOME_BACK;
   if (++chain->answered == chain->count)
     chain_done(task, chain, FATE_DONE);
   return 0;
@@ -285,7 +295,7 @@ void task_flush(struct task *task) {
   if (length == 0)
     return;
   if (task->stream) {
-    stream_requests(task->stream, bytes_head(&task->out), length);
+    stream_data(task->stream, 0, bytes_head(&task->out), length);
     task->sent = task->queued;
     return bytes_drop(&task->out, length);
   }
@@ -329,14 +339,6 @@ void task_drop_channel(struct task *task) {
   task->channel = NULL;
 }
 
-void task_drop_link(struct task *task) {
-  if (!task->linked)
-    return;
-  link_close(&task->link);
-  task->linked = 0;
-  task->ring = NULL;
-}
-
 static void tell_break(struct task *task, enum fate fate) {
   loop_complete(task->loop, task->break_id, 0, fate);
   task->break_id = 0;
@@ -348,7 +350,9 @@ static int outlives_carrier(struct task *task, enum fate fate) {
   if (!task->session.on && !is_last)
     return 0;
   task_drop_channel(task);
-  task_drop_link(task);
+  if (task->linked)
+    link_close(&task->link);
+  task->linked = 0;
   tell_break(task, fate);
   return 1;
 }
@@ -379,14 +383,12 @@ void task_end(struct task *task, enum fate fate) {
     task->waiting = chain->next;
     task_complete(task, chain, 0, FATE_UNSENT);
   }
-  if (task->ring)
-    ring_close(task->ring);
-  task->ring = NULL;
   if (task->stream)
     task->stream->root = NULL;
   task->stream = NULL;
   task_drop_channel(task);
-  task_drop_link(task);
+  if (task->linked)
+    link_close(&task->link);
   bytes_free(&task->out);
 }
 

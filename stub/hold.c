@@ -57,7 +57,7 @@ void hold_append(struct server *server, const struct afar_request *request, int 
   struct afar_request settled = *request;
   int error = request_settle(&settled, ++server->behind, &server->live);
   uint16_t slot = NO_SLOT;
-  if (!server->overflowed)
+  if (!server->overflowed && server->behind < CHAIN_SLOTS)
     slot = keep(server, &settled, verdict ? verdict : error);
   if (slot != NO_SLOT) {
     server->slots[server->last].next = slot;

@@ -4,82 +4,78 @@ local requests = require "afar.requests"
 
 local chain = {}
 
---- What a recorded call will be: an argument for later ones of the same chain, and its value once the chain was answered.
+local process_methods, fd_methods -- set by chain.define
+
+--- What a recorded call will be, unless that is a number (a Ref): an argument for later ones of the same chain, and its value once the
+--- chain was answered.
 ---@class afar.Placeholder
 local Placeholder = { __name = "placeholder" }
 
---- The argument that a placeholder stands for.
-function Placeholder.stands_for(placeholder) return rawget(placeholder, "ref") end
-
-local fd_methods -- set by chain.define
-
---- One function for each method, made by `make(method)` when it is first asked for.
-local function once(make)
-  return setmetatable({}, {
-    __index = function(made, method)
-      made[method] = make(method)
-      return made[method]
-    end,
-  })
-end
-
-local of_placeholder = once(function(method)
-  return function(self, ...) return rawget(self, "chain"):record(method, self, ...) end
-end)
-
-function Placeholder:__index(name)
-  local method = fd_methods[name]
-  if not method then
-    error(("a placeholder has no method %q: what a chain's call gives is known only when the chain has ended"):format(name), 2)
-  end
-  return of_placeholder[method]
-end
+local Ref = requests.Ref
 
 ---@class afar.Chain
 local Chain = { __name = "chain" }
 
-local process_methods
+--- The argument that a placeholder stands for.
+function Placeholder.stands_for(placeholder) return rawget(placeholder, "ref") end
 
-local of_process = once(function(method)
-  return function(self, ...) return Chain.record(self, method, rawget(self, "recorder").process, ...) end
-end)
-
-function Chain:__index(name)
-  if name == "record" then return Chain.record end
-  return of_process[process_methods(name, rawget(self, "recorder").process)]
-end
-
-function Chain:placeholder(finish, ref)
-  local placeholder = setmetatable({ chain = self, finish = finish, ref = ref }, Placeholder)
-  local placeholders = rawget(self, "placeholders")
-  placeholders[#placeholders + 1] = placeholder
+local function placeholder_of(self, finish, ref)
+  if finish == requests.number then return ref end
+  local placeholder = setmetatable({ recorder = self.recorder, finish = finish, ref = ref }, Placeholder)
+  local made = self.made
+  local count = made.count + 1
+  made[count], made.count = placeholder, count
   return placeholder
 end
 
-function Chain:record(method, target, ...)
-  local finish, ref, second, second_ref = method(rawget(self, "recorder"), target, ...)
-  if not second then return Chain.placeholder(self, finish, ref) end
-  return Chain.placeholder(self, finish, ref), Chain.placeholder(self, second, second_ref)
+local function record(self, method, target, ...)
+  local finish, ref, second, second_ref = method(self.recorder, target, ...)
+  if not second then return placeholder_of(self, finish, ref) end
+  return placeholder_of(self, finish, ref), placeholder_of(self, second, second_ref)
 end
 
-local function values(...)
-  local all = { ... }
-  for i = 1, select("#", ...) do
-    local ref = getmetatable(all[i]) == Placeholder
-    if ref then all[i] = rawget(all[i], "value") end
+local of_fd, of_process = {}, {} -- name -> what records that method
+
+-- In functions of their own: LuaJIT doesn't compile those that make closures.
+local function define_of_fd(name)
+  local method = fd_methods[name]
+  if not method then
+    error(("a placeholder has no method %q: what a chain's call gives is known only when the chain has ended"):format(tostring(name)), 3)
   end
-  return unpack(all, 1, select("#", ...))
+  of_fd[name] = function(placeholder, ...) return record(placeholder.recorder.chain, method, placeholder, ...) end
 end
 
---- Whether a request was performed and succeeded.
-local function succeeded(recorder, ref)
-  local result = ref and recorder:result(ref.index and ref or requests.source(ref)) or -1
-  return result >= 0 or result < -4095
+local function define_of_process(name, process)
+  local method = process_methods(name, process)
+  of_process[name] = function(c, ...) return record(c, method, c.recorder.process, ...) end
+end
+
+function Placeholder:__index(name)
+  if not of_fd[name] then define_of_fd(name) end
+  return of_fd[name]
+end
+
+Ref.__index = Placeholder.__index
+
+function Chain:__index(name)
+  if not of_process[name] then define_of_process(name, rawget(self, "recorder").process) end
+  return of_process[name]
 end
 
 --- What a placeholder stands for is closed within the chain: nobody gets a handle to it, which would close whatever has the number then.
 function chain.forget(value)
-  if getmetatable(value) == Placeholder then rawset(value, "finish", nil) end
+  local mt = getmetatable(value)
+  if mt == Placeholder then rawset(value, "finish", nil) end
+  if mt == Ref then rawset(value, "closed", true) end
+end
+
+-- ---- values ----
+
+--- Whether a request was performed and succeeded.
+local function succeeded(recorder, ref)
+  local source = requests.source(ref)
+  local result = source and recorder:result(source) or -1
+  return result >= 0 or result < -4095
 end
 
 local function settle(recorder, placeholder)
@@ -89,31 +85,64 @@ local function settle(recorder, placeholder)
   if ok then rawset(placeholder, "value", value) end
 end
 
+local function number_of(ref)
+  if ref.recorder.fate or rawget(ref, "closed") or not succeeded(ref.recorder, ref) then return nil end
+  return ref.recorder:result_of(ref.index) + ref.add
+end
+
+local value_of
+
+--- The values take their placeholders' places in a table that f has returned, and in those within it.
+local function fill(list, seen)
+  if seen[list] then return end
+  seen[list] = true
+  for key, value in pairs(list) do
+    if type(value) == "table" then list[key] = value_of(value, seen) end
+  end
+end
+
+function value_of(value, seen)
+  if type(value) ~= "table" then return value end
+  local mt = getmetatable(value)
+  if mt == Placeholder then return rawget(value, "value") end
+  if mt == Ref then return number_of(value) end
+  if mt == nil then fill(value, seen or {}) end
+  return value
+end
+
+local function values(count, first, ...)
+  if count == 0 then return end
+  if count == 1 then return value_of(first) end
+  local all = { first, ... }
+  for i = 1, count do all[i] = value_of(all[i]) end
+  return unpack(all, 1, count)
+end
+
+local function finish(self, recorder, ok, ...)
+  if not ok then
+    recorder:drop()
+    error((...), 0)
+  end
+  if recorder.count == 0 then return recorder:release(...) end
+  recorder:start()
+  recorder:wait()
+  local made, err = self.made
+  ok, err = pcall(recorder.check, recorder)
+  for i = 1, made.count do settle(recorder, made[i]) end
+  if not ok then error(err, 0) end
+  return recorder:release(values(select("#", ...), ...))
+end
+
 --- Records what `f(c)` calls on `c` (the methods of a process; and those of fds on what they give), sends all as one chain,
---- and returns what f returned, with each placeholder replaced by its value. The first failure ends the chain and is raised;
---- only close() is performed all the same, if what it closes was opened.
+--- and returns what f returned, with each placeholder replaced by its value, also in tables that it returned. The first failure ends the
+--- chain and is raised; only close() is performed all the same, if what it closes was opened.
 ---@param process afar.Process
 ---@param f fun(c: afar.Chain)
 function chain.run(process, f)
   local recorder = requests.record(process)
-  local self = setmetatable({ recorder = recorder, placeholders = {} }, Chain)
-  local function finish(...)
-    if recorder.count == 0 then return ... end
-    recorder:start()
-    recorder:wait()
-    local ok, err = pcall(recorder.check, recorder)
-    for _, placeholder in ipairs(rawget(self, "placeholders")) do
-      settle(recorder, placeholder)
-    end
-    if not ok then error(err, 0) end
-    return values(...)
-  end
-  local function dropping(ok, ...)
-    if ok then return ... end
-    recorder:drop()
-    error((...), 0)
-  end
-  return finish(dropping(pcall(f, self)))
+  local self = setmetatable({ recorder = recorder, made = { count = 0 } }, Chain)
+  recorder.chain = self
+  return finish(self, recorder, pcall(f, self))
 end
 
 --- Where the methods that chains may record are looked up.

@@ -53,7 +53,7 @@ end)
 
 -- ---- calls on paths that answer nothing, or a number ----
 
-local function number_of(ref) return function(r) return r:result(ref) end, ref end
+local function number_of(ref) return requests.number, ref end
 
 --- Defines p:NAME(args) and p:NAMEat(dirfd, args) from one description. `take(r, dirfd, ...)` gives the system call and its arguments.
 local function define_at(name, at_name, take)

@@ -48,13 +48,17 @@ end
 --- Sends what was recorded, waits, and gives the call's values.
 function process.finish(r, first, ref, second, second_ref)
   r:run()
-  if second then return first(r, ref), second(r, second_ref) end
-  return first(r, ref)
+  if second then return r:release(first(r, ref), second(r, second_ref)) end
+  return r:release(first(r, ref))
 end
 
 --- The method that is exactly the system call `name`, or nil: set by syscall.lua.
 ---@type fun(self: afar.Process, name: string): function?
 process.raw = nil
+
+--- The recording form of the system call `name`: set by syscall.lua.
+---@type fun(name: string): function
+process.record_raw = nil
 
 --- A method for `name`: defined, or any system call of that name; else an error with the nearest, which points at the script's line: `level`
 --- calls up (tail calls leave no trace).
@@ -89,12 +93,10 @@ local function chain_lookup(name, self)
   local method = recorded[name]
   if method then return method end
   if plain[name] then
-    error(("%s can't be part of a chain: it takes several by itself"):format(name), 3)
+    error(("%s can't be part of a chain: it takes several by itself"):format(name), 4)
   end
-  if not process.raw(self, name) then return lookup(self, name, 3) end
-  if not recorded_raw[name] then
-    recorded_raw[name] = function(r, p, ...) return recorded.syscall(r, p, name, ...) end
-  end
+  if not process.raw(self, name) then return lookup(self, name, 4) end
+  if not recorded_raw[name] then recorded_raw[name] = process.record_raw(name) end
   return recorded_raw[name]
 end
 

@@ -169,11 +169,9 @@ local function run_collected()
   end
 end
 
---- Before a call: raises the error by which the running routine was cancelled, if so; each cancellation is raised once. And raises where one
---- can't wait, though the answer might be there in time.
+--- Raises the error by which the running routine was cancelled, if so. Each cancellation is raised once.
 function sched.check()
   if collected_count > 0 then run_collected() end
-  check_yieldable()
   local routine = current
   if routine and routine.pending ~= nil then
     local err = routine.pending
@@ -181,6 +179,9 @@ function sched.check()
     error(err, 0)
   end
 end
+
+--- Whether the running routine was cancelled and that was not raised yet.
+function sched.is_cancelled() return current ~= nil and current.pending ~= nil end
 
 --- Waits for a completion.
 ---@param id integer          from a function of the bindings; nil: don't wait
@@ -242,6 +243,7 @@ end
 --- Lets all others run that can.
 function sched.turn()
   sched.check()
+  check_yieldable()
   make_ready(current)
   yield(WAIT)
 end

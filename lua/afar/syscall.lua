@@ -41,7 +41,6 @@ for name in ("setuid setgid setreuid setregid setresuid setresgid setfsuid setfs
 end
 
 local PR_SET_PDEATHSIG, SIGKILL = 1, 9
-local FLUSHED = { flush = true }
 
 local function rearm(r, changed)
   if r.process.child == nil or rawget(r.process, "session") then return end
@@ -73,9 +72,9 @@ local function record_syscall(r, self, name, ...)
   end
   if self.is_root then sibling.check(self, shown, a) end
   if may_block[shown] and not stays[shown] then r:block() end
-  local ref = r:call_number(nr, shown, may_block[shown] and FLUSHED or nil, unpack(a, 1, 6))
+  local ref = r:call_number(nr, shown, may_block[shown], unpack(a, 1, 6))
   if credentials[shown] then rearm(r, ref) end
-  return r.result, ref
+  return requests.number, ref
 end
 
 local function recorded_call(self, name, ...)
@@ -106,6 +105,16 @@ local function call_numbers(self, nr, name, flags, ...)
   end
   if result < 0 and result >= -4095 then error(errors.errno(self, name, { n = select("#", ...), ... }, -result), 0) end
   return result
+end
+
+--- Within chains: as record_syscall, but without garbage where all arguments are numbers.
+function process.record_raw(name)
+  local simple, blocks = is_simple(name), may_block[name]
+  return function(r, p, ...)
+    local nr = r.sys.nr[name]
+    if not nr or not simple or blocks or not numbers_only(...) then return record_syscall(r, p, name, ...) end
+    return requests.number, r:call_number(nr, name, false, ...)
+  end
 end
 
 --- p:syscall(name_or_number, ...): any system call, as it is. Arguments: numbers, strings (put in memory, NUL-terminated),
