@@ -174,17 +174,6 @@ describe("a chain", function()
       assert.matches("an fd was expected", tostring(fails(p.chain, p, function(c) c:fstat "x" end)))
     end)
 
-    it("has results that are too far back", function()
-      local err = fails(p.chain, p, function(c)
-        local fd = c:open "/"
-        for _ = 1, 300 do
-          c:getpid()
-        end
-        fd:close()
-      end)
-      assert.matches("255 is the most", tostring(err))
-    end)
-
     it("is that of a process that has ended", function()
       local child = p:fork()
       child:exit()
