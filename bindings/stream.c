@@ -27,6 +27,27 @@ size_t stream_room(struct stream *stream) {
   return 0;
 }
 
+static void append_frame(struct stream *stream, uint32_t channel, enum afar_frame_type type, uint32_t value) {
+  struct afar_frame frame = {.channel = channel, .word = (uint32_t)type << 24 | value};
+  bytes_append(&stream->out, &frame, sizeof frame);
+}
+
+/* Beside a ring all that is sent at once begins by saying behind which of the ring's requests it comes. */
+static void queue_bell(struct stream *stream) {
+  if (stream->ring.at && bytes_length(&stream->out) == 0) {
+    append_frame(stream, 0, AFAR_BELL, 0);
+    stream->belled = 1;
+  }
+}
+
+static void settle_bell(struct stream *stream) {
+  if (!stream->belled)
+    return;
+  struct afar_frame frame = {.word = (uint32_t)AFAR_BELL << 24 | (stream->ring.tail & 0xffffff)};
+  memcpy(bytes_head(&stream->out), &frame, sizeof frame);
+  stream->belled = 0;
+}
+
 static void queue(struct stream *stream, const void *data, size_t length) {
   bytes_append(&stream->out, data, length);
   loop_flush_later(stream->loop, &stream->flush);
@@ -35,8 +56,9 @@ static void queue(struct stream *stream, const void *data, size_t length) {
 void stream_frame(struct stream *stream, uint32_t channel, enum afar_frame_type type, uint32_t value) {
   if (stream->state != STREAM_OPEN)
     return;
-  struct afar_frame frame = {.channel = channel, .word = (uint32_t)type << 24 | value};
-  queue(stream, &frame, sizeof frame);
+  queue_bell(stream);
+  append_frame(stream, channel, type, value);
+  loop_flush_later(stream->loop, &stream->flush);
 }
 
 void stream_data(struct stream *stream, uint32_t channel, const char *data, size_t length) {
@@ -100,6 +122,7 @@ static ssize_t send_some(struct stream *stream) {
 }
 
 static void stream_flush(struct stream *stream) {
+  settle_bell(stream);
   while (stream->state != STREAM_ENDED && bytes_length(&stream->out) > 0) {
     ssize_t count = send_some(stream);
     if (count == -EINTR)
@@ -119,6 +142,35 @@ static void stream_flush(struct stream *stream) {
   if (!stream->below)
     ev_io_stop(stream->loop->ev, &stream->writer);
   wake_writers(stream);
+}
+
+void stream_requests(struct stream *stream, const char *data, size_t length) {
+  struct ring *ring = &stream->ring;
+  int answers = ring->at && ring->head != 0; /* the root uses it: else it may have refused */
+  if (answers && ring_space(ring) >= length)
+    stream_flush(stream);
+  if (!answers || ring_space(ring) < length || bytes_length(&stream->out) > 0)
+    return stream_data(stream, 0, data, length);
+  __atomic_store_n(&ring->at->stream, (uint32_t)stream->sent, __ATOMIC_RELAXED);
+  ring_write(ring, data, length);
+}
+
+static void bell(struct ring *ring) {
+  struct stream *stream = (struct stream *)((char *)ring - offsetof(struct stream, ring));
+  queue_bell(stream);
+  stream_flush(stream);
+}
+
+static void ring_is_broken(struct ring *ring) {
+  struct stream *stream = (struct stream *)((char *)ring - offsetof(struct stream, ring));
+  stream_end(stream, EPROTO, "a reply that answers no request");
+}
+
+void stream_use_ring(struct stream *stream, struct afar_ring *at) {
+  stream_flush(stream);
+  stream->ring.bell = bell;
+  stream->ring.broken = ring_is_broken;
+  ring_open(&stream->ring, stream->loop, at, stream->root);
 }
 
 static void run_flush(struct flush *flush) {
@@ -176,6 +228,8 @@ static void on_frame(struct stream *stream, struct channel *channel, enum afar_f
   case AFAR_PONG:
     stream->pings = 0;
     return;
+  case AFAR_BELL:
+    return; /* it has woken us, and that is all */
   case AFAR_FD:
     if (number == 0)
       return on_root_fd(stream, (int)value);
@@ -293,6 +347,9 @@ static void on_readable(struct ev_loop *ev, ev_io *io, int events) {
   static char buffer[128 * 1024];
   struct stream *stream = io->data;
   ssize_t count = read(stream->in_fd, buffer, sizeof buffer);
+  ring_look(&stream->ring); /* what was written there before comes first */
+  if (stream->state == STREAM_ENDED)
+    return;
   if (count > 0)
     return feed(stream, buffer, (size_t)count);
   if (count == 0 || (errno != EAGAIN && errno != EINTR))
@@ -346,6 +403,7 @@ void stream_end(struct stream *stream, int error, const char *reason) {
   stream->state = STREAM_ENDED;
   stream->error = error;
   stream->reason = reason;
+  ring_close(&stream->ring);
   close_below(stream);
   enum fate fate = error ? FATE_LOST : FATE_EOF;
   for (uint32_t i = 1; i < stream->channels_size; i++)

@@ -9,6 +9,7 @@
 #include "channel.h"
 #include "loop.h"
 #include "protocol.h"
+#include "ring.h"
 
 enum stream_state {
   STREAM_NOISE, /* before the marker */
@@ -46,6 +47,7 @@ struct stream {
   size_t frame_have, payload_left;
 
   struct sink *root; /* channel 0 */
+  struct ring ring;  /* beside the stream, to a root on this machine: what the two carry has one order */
   struct channel **channels;
   uint32_t channels_size;
   struct bytes fd_ids; /* uint64_t ids of those who wait for an fd sent by stream_send_fd() */
@@ -59,12 +61,17 @@ struct stream {
   int error;            /* why it ended: 0 end of file, or a positive errno */
   const char *reason;   /* what was not understood, if so */
   unsigned starved : 1; /* some channel found no room */
+  unsigned belled : 1;  /* `out` begins with a BELL frame whose value is still to come */
 };
 
 /* Queue a frame; sent before the loop sleeps. */
 void stream_frame(struct stream *stream, uint32_t channel, enum afar_frame_type type, uint32_t value);
 /* Queue payload on a channel, split into frames. */
 void stream_data(struct stream *stream, uint32_t channel, const char *data, size_t length);
+/* Requests for channel 0: through the ring where that can take all of them, and they keep their place. */
+void stream_requests(struct stream *stream, const char *data, size_t length);
+/* Replies come through the ring once the root has been told of it: by a request that was queued before. */
+void stream_use_ring(struct stream *stream, struct afar_ring *at);
 /* How much channels may still queue; when it was 0 they are told once there is room again. */
 size_t stream_room(struct stream *stream);
 void stream_forget(struct stream *stream, uint32_t number);

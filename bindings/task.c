@@ -19,16 +19,16 @@ uint32_t task_take_tag(struct task *task, struct chain *chain, uint32_t index) {
   uint32_t tag = task->pending_free;
   task->pending_free = task->pending[tag].index;
   task->pending[tag] = (struct pending){chain, index};
-  if (task->in_flight++ == 0 && task->linked)
-    link_await(&task->link, 1);
+  if (task->in_flight++ == 0 && task->ring)
+    ring_await(task->ring, 1);
   return tag;
 }
 
 static void pending_give(struct task *task, uint32_t tag) {
   task->pending[tag] = (struct pending){.index = task->pending_free};
   task->pending_free = tag;
-  if (--task->in_flight == 0 && task->linked)
-    link_await(&task->link, 0);
+  if (--task->in_flight == 0 && task->ring)
+    ring_await(task->ring, 0);
 }
 
 void task_flush_later(struct task *task) {
@@ -295,7 +295,7 @@ void task_flush(struct task *task) {
   if (length == 0)
     return;
   if (task->stream) {
-    stream_data(task->stream, 0, bytes_head(&task->out), length);
+    stream_requests(task->stream, bytes_head(&task->out), length);
     task->sent = task->queued;
     return bytes_drop(&task->out, length);
   }
@@ -339,6 +339,14 @@ void task_drop_channel(struct task *task) {
   task->channel = NULL;
 }
 
+void task_drop_link(struct task *task) {
+  if (!task->linked)
+    return;
+  link_close(&task->link);
+  task->linked = 0;
+  task->ring = NULL;
+}
+
 static void tell_break(struct task *task, enum fate fate) {
   loop_complete(task->loop, task->break_id, 0, fate);
   task->break_id = 0;
@@ -350,9 +358,7 @@ static int outlives_carrier(struct task *task, enum fate fate) {
   if (!task->session.on && !is_last)
     return 0;
   task_drop_channel(task);
-  if (task->linked)
-    link_close(&task->link);
-  task->linked = 0;
+  task_drop_link(task);
   tell_break(task, fate);
   return 1;
 }
@@ -383,12 +389,14 @@ void task_end(struct task *task, enum fate fate) {
     task->waiting = chain->next;
     task_complete(task, chain, 0, FATE_UNSENT);
   }
+  if (task->ring)
+    ring_close(task->ring);
+  task->ring = NULL;
   if (task->stream)
     task->stream->root = NULL;
   task->stream = NULL;
   task_drop_channel(task);
-  if (task->linked)
-    link_close(&task->link);
+  task_drop_link(task);
   bytes_free(&task->out);
 }
 

@@ -28,6 +28,7 @@ struct task {
   struct channel *channel; /* of any other whose carrier is one; else NULL */
   int linked;              /* of a process on this machine: its carrier is the link */
   struct link link;
+  struct ring *ring;   /* its link's or its stream's, if requests may go through that; else NULL */
   struct chain *spare; /* for call(): used again and again */
   struct sink sink;
   struct flush flush;
@@ -56,6 +57,7 @@ void task_release(struct task *task);
 /* It has no carrier any more: all that waits is told. */
 void task_end(struct task *task, enum fate fate);
 void task_drop_channel(struct task *task);
+void task_drop_link(struct task *task);
 
 /* Sends a chain with this turn's others, once there are slots for it; takes a reference of its own. */
 void task_submit(struct task *task, struct chain *chain);

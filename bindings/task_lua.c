@@ -103,10 +103,10 @@ static struct chain *chain_of_call(struct task *task) {
 
 /* Looks for the chain's answers for a moment, if they come through a ring. */
 static void look_for(struct task *task, struct chain *chain) {
-  if (!task->linked || !task->link.ring)
+  if (!task->ring)
     return;
   loop_flush(task->loop);
-  while (!chain->done && link_spin(&task->link))
+  while (!chain->done && task->ring && ring_spin(task->ring))
     ;
 }
 
@@ -168,23 +168,36 @@ static int l_call(lua_State *L) {
   return 2;
 }
 
-/* ring(arena, address): from now on requests go through a ring in the arena, at that address for its process */
+static void use_ring(struct task *task, struct afar_ring *at) {
+  if (task->stream) {
+    stream_use_ring(task->stream, at);
+    task->ring = &task->stream->ring;
+  } else {
+    link_use_ring(&task->link, at);
+    task->ring = &task->link.ring;
+  }
+  ring_await(task->ring, 1);
+}
+
+/* ring(arena, address): from now on requests go through a ring in the arena, at that address for its process. A root,
+ * which can do without, has one where that is quicker, and none if it says no. */
 static int l_ring(lua_State *L) {
   struct task *task = task_check(L, 1);
   lua_Number address = luaL_checknumber(L, 3);
   struct afar_ring *ring = arena_at(arena_check(L, 2), (uint64_t)address, sizeof *ring);
-  luaL_argcheck(L, ring && task->linked && !task->link.ring && task->queued == 0, 3,
-                "no place for a ring, or too late");
+  int fresh = task->stream ? task->in_flight == 0 : task->linked && task->queued == 0;
+  luaL_argcheck(L, ring && fresh && !task->ring, 3, "no place for a ring, or too late");
+  if (task->stream && !ring_useful())
+    return 0;
   struct chain *chain = calloc(1, sizeof *chain);
   if (!chain)
     abort();
   chain->refs = 1;
-  link_prepare_ring(ring);
+  ring_prepare(ring);
   chain_add(chain, (struct afar_request){.op = AFAR_OP_RING, .args = {(uint64_t)address}});
   task_queue(task, chain);
   task_flush(task);
-  link_use_ring(&task->link, ring);
-  link_await(&task->link, 1);
+  use_ring(task, ring);
   return 0;
 }
 
@@ -318,9 +331,7 @@ static int l_resume(lua_State *L) {
   if (!task->session.on)
     begin_session(task, (uint32_t)luaL_checknumber(L, 4));
   task_drop_channel(task);
-  if (task->linked)
-    link_close(&task->link);
-  task->linked = 0;
+  task_drop_link(task);
   int error = session_resume(&task->session, requests);
   lua_pushboolean(L, error == 0);
   if (error)

@@ -25,6 +25,12 @@ static void flush(struct server *server) {
   (void)server;
 }
 
+static void bell(struct server *server) {
+  static const struct afar_reply message = {AFAR_TAG_BELL, 0, 0};
+  if (write_all(server->carrier, &message, sizeof message) < 0)
+    sys_exit(0);
+}
+
 static int64_t perform_other(struct server *server, uint8_t op, const uint64_t args[6]) {
   switch (op) {
   case AFAR_OP_RING:
@@ -36,7 +42,7 @@ static int64_t perform_other(struct server *server, uint8_t op, const uint64_t a
   }
 }
 
-static const struct server_kind kind = {send_replies, flush, perform_other};
+static const struct server_kind kind = {send_replies, flush, perform_other, bell, ring_rest};
 
 /* Leaves the low numbers to the script. */
 static int move_up(int fd) {

@@ -1,3 +1,4 @@
+#include "ring.h"
 #include "root.h"
 
 uint8_t *mux_room(size_t length) {
@@ -50,6 +51,17 @@ static void on_data(uint32_t number, uint32_t length) {
   root.left = length;
 }
 
+/* What the host had put into the ring before the frames that follow. */
+static void on_bell(uint32_t value) {
+  struct server *server = &root.server;
+  uint32_t part = 1, left = server->ring ? (value - server->ring->to_stub_head) & 0xffffff : 0;
+  if (left > sizeof server->ring->to_stub) /* they are done already */
+    return;
+  for (; left > 0 && part > 0; left -= part)
+    part = ring_take(server, left);
+  root.looked = 0;
+}
+
 static void on_frame(uint32_t number, uint32_t type, uint32_t value) {
   switch (type) {
   case AFAR_DATA:
@@ -65,6 +77,8 @@ static void on_frame(uint32_t number, uint32_t type, uint32_t value) {
     return mux_frame(0, AFAR_PONG, value);
   case AFAR_PONG:
     return;
+  case AFAR_BELL:
+    return on_bell(value);
   default:
     root_exit(1);
   }

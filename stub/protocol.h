@@ -74,7 +74,8 @@ struct afar_ring {
   uint32_t to_host_head; /* so many bytes of replies were taken */
   uint32_t host_asleep;  /* it must be woken by a message on the socket */
   uint32_t spin;         /* so often may the stub look before it sleeps */
-  uint32_t host_pad[12];
+  uint32_t stream;       /* to a root: so many bytes were written to the stream before the last of these requests */
+  uint32_t host_pad[11];
   uint32_t to_host_tail; /* the stub's */
   uint32_t to_stub_head;
   uint32_t stub_asleep;
@@ -97,7 +98,9 @@ enum afar_frame_type {
   AFAR_CLOSE = 3,  /* host: close the channel's fd; root's answer: it is closed, the number may be used again */
   AFAR_PING = 4,   /* channel 0; value is echoed */
   AFAR_PONG = 5,
-  AFAR_FD = 6, /* root only: an fd arrived on this channel by SCM_RIGHTS; value: its number in the root's table */
+  AFAR_FD = 6,   /* root only: an fd arrived on this channel by SCM_RIGHTS; value: its number in the root's table */
+  AFAR_BELL = 7, /* beside a ring, channel 0. Host: value: the low bits of to_stub_tail; requests up to there go before
+                    what follows. Root: wakes the host */
 };
 
 struct afar_frame {
@@ -133,9 +136,10 @@ enum afar_feature {
   AFAR_F_CHANNELS = 1 << 1,
   AFAR_F_RING = 1 << 2,
   AFAR_F_PERSIST = 1 << 3,
+  AFAR_F_ROOT_RING = 1 << 4, /* a root can have a ring too */
 };
 
-#define AFAR_FEATURES (AFAR_F_HOLD | AFAR_F_CHANNELS | AFAR_F_RING | AFAR_F_PERSIST)
+#define AFAR_FEATURES (AFAR_F_HOLD | AFAR_F_CHANNELS | AFAR_F_RING | AFAR_F_PERSIST | AFAR_F_ROOT_RING)
 
 struct afar_hello {
   uint32_t magic;

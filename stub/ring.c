@@ -1,7 +1,5 @@
 #include "ring.h"
 
-#define TURNS 32
-
 #define LOAD(place)         __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
 #define STORE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELEASE)
 #define FENCE()             __atomic_thread_fence(__ATOMIC_SEQ_CST)
@@ -17,8 +15,8 @@ static uint32_t room(const struct afar_ring *ring) {
 /* What it looks for before it sleeps. */
 typedef uint32_t (*wanted)(const struct afar_ring *ring);
 
-static int look(const struct afar_ring *ring, wanted wanted) {
-  for (uint32_t left = LOAD(ring->spin); left > 0; left--) {
+static int look(const struct afar_ring *ring, wanted wanted, uint32_t times) {
+  for (; times > 0; times--) {
     if (wanted(ring))
       return 1;
     AFAR_PAUSE();
@@ -44,13 +42,20 @@ static void sleep_once(struct server *server, wanted wanted, int holds) {
   __atomic_store_n(&ring->stub_asleep, 0, __ATOMIC_RELAXED);
 }
 
-static void wake_host(struct server *server) {
+void ring_wake_host(struct server *server) {
   struct afar_ring *ring = server->ring;
-  static const struct afar_reply bell = {AFAR_TAG_BELL, 0, 0};
   FENCE();
   if (LOAD(ring->host_asleep) && __atomic_exchange_n(&ring->host_asleep, 0, __ATOMIC_ACQ_REL))
-    if (write_all(server->carrier, &bell, sizeof bell) < 0)
-      sys_exit(0);
+    server->kind->bell(server);
+}
+
+int ring_room(const struct server *server) {
+  return look(server->ring, room, LOAD(server->ring->spin));
+}
+
+void ring_rest(struct server *server) {
+  if (!ring_room(server))
+    sleep_once(server, room, 0);
 }
 
 void ring_send(struct server *server, const uint8_t *bytes, size_t length) {
@@ -59,9 +64,8 @@ void ring_send(struct server *server, const uint8_t *bytes, size_t length) {
     uint32_t at = ring->to_host_tail % sizeof ring->to_host, part = (uint32_t)sizeof ring->to_host - at;
     uint32_t space = room(ring);
     if (space == 0) {
-      wake_host(server);
-      if (!look(ring, room))
-        sleep_once(server, room, 0);
+      ring_wake_host(server);
+      server->kind->rest(server);
       continue;
     }
     part = part < space ? part : space;
@@ -71,24 +75,29 @@ void ring_send(struct server *server, const uint8_t *bytes, size_t length) {
     bytes += part;
     length -= part;
   }
-  wake_host(server);
+  ring_wake_host(server);
 }
 
-/* Up to the ring's end. */
-static void take(struct server *server) {
+int ring_look(const struct server *server, uint32_t times) {
+  return look(server->ring, arrived, times);
+}
+
+uint32_t ring_take(struct server *server, uint32_t most) {
   struct afar_ring *ring = server->ring;
   uint32_t length = arrived(ring), at = ring->to_stub_head % sizeof ring->to_stub;
   uint32_t part = (uint32_t)sizeof ring->to_stub - at;
   part = part < length ? part : length;
+  part = part < most ? part : most;
   if (part == 0)
-    return;
+    return 0;
   server_feed(server, ring->to_stub + at, part);
   STORE(ring->to_stub_head, ring->to_stub_head + part);
+  return part;
 }
 
 /* While requests keep coming nobody sleeps, and so nobody looks at what is held: now and then is enough. */
 static void look_at_holds(struct server *server) {
-  if (server->held == 0 || ++server->turns % TURNS != 0)
+  if (server->held == 0 || ++server->turns % RING_TURNS != 0)
     return;
   hold_wait(server, server->carrier, 0);
   hold_run(server);
@@ -96,13 +105,13 @@ static void look_at_holds(struct server *server) {
 
 void ring_turn(struct server *server) {
   server_send(server);
-  if (!look(server->ring, arrived)) {
-    wake_host(server); /* it may wait for room */
+  if (!ring_look(server, LOAD(server->ring->spin))) {
+    ring_wake_host(server); /* it may wait for room */
     sleep_once(server, arrived, server->held > 0);
     hold_run(server);
   }
   look_at_holds(server);
-  take(server);
+  ring_take(server, sizeof server->ring->to_stub);
 }
 
 static int touch(struct server *server, uint64_t at, int write) {

@@ -1,14 +1,17 @@
 #include "root.h"
 #include "child.h"
+#include "ring.h"
 
 #define EVENTS 64 /* taken at once */
+#define LOOKS  64 /* at the ring, between two at all else */
 
 struct root root;
 
 /* ---- what a root's server does beyond a child's ---- */
 
 static void send_replies(struct server *server, const uint8_t *bytes, size_t length) {
-  (void)server;
+  if (server->ring)
+    return ring_send(server, bytes, length);
   mux_frame(0, AFAR_DATA, (uint32_t)length);
   mux_put(bytes, length);
 }
@@ -26,18 +29,34 @@ static int64_t set_silence(uint64_t seconds) {
 }
 
 static int64_t perform_other(struct server *server, uint8_t op, const uint64_t args[6]) {
-  (void)server;
   switch (op) {
   case AFAR_OP_ATTACH:
     return channel_attach(args);
   case AFAR_OP_PING:
     return set_silence(args[0]);
+  case AFAR_OP_RING:
+    return ring_begin(server, args);
   default:
     return -EOPNOTSUPP;
   }
 }
 
-static const struct server_kind kind = {send_replies, flush, perform_other};
+static void bell(struct server *server) {
+  (void)server;
+  mux_frame(0, AFAR_BELL, 0);
+  mux_flush();
+}
+
+/* Hardly ever, as the host takes replies in each of its turns: it has been stopped, or has gone. What it sends can't be
+ * read meanwhile. */
+static void rest(struct server *server) {
+  struct pollfd poll = {root.in, 0, 0};
+  mux_flush();
+  if (!ring_room(server) && sys_poll(&poll, 1, 1) > 0)
+    root_exit(0);
+}
+
+static const struct server_kind kind = {send_replies, flush, perform_other, bell, rest};
 
 /* ---- fds ---- */
 
@@ -94,6 +113,7 @@ static void take_in(void) {
   int64_t count = read_in();
   if (count > 0) {
     root.heard = 1;
+    root.received += (uint32_t)count;
     mux_feed(root.in_bytes, (size_t)count);
   } else if (count == -EAGAIN) {
     root.in_nonblock = 1;
@@ -114,7 +134,7 @@ static int64_t time_left(void) {
 }
 
 /* Sleeps until there is something to do: how many events that are. */
-static int64_t wait(struct epoll_event events[EVENTS], int64_t timeout) {
+static int64_t wait_for(struct epoll_event events[EVENTS], int64_t timeout) {
   if (root.server.held > 0) {
     int ready = hold_wait(&root.server, root.epoll, timeout);
     hold_run(&root.server);
@@ -125,9 +145,47 @@ static int64_t wait(struct epoll_event events[EVENTS], int64_t timeout) {
   return sys_epoll_wait(root.epoll, events, EVENTS, timeout);
 }
 
+/* Requests in the ring come behind what the host had sent on the stream before them. 1: some came, and all else can
+ * wait; 0: nothing came, or it is time to look at all else. */
+static int serve_ring(void) {
+  struct server *server = &root.server;
+  uint32_t spin = __atomic_load_n(&server->ring->spin, __ATOMIC_RELAXED),
+           times = spin > root.looked ? spin - root.looked : 0;
+  if (!ring_look(server, times < LOOKS ? times : LOOKS)) {
+    root.looked += times < LOOKS ? times : LOOKS;
+    return 0;
+  }
+  root.looked = 0;
+  root.heard = 1;
+  if ((int32_t)(__atomic_load_n(&server->ring->stream, __ATOMIC_RELAXED) - root.received) > 0)
+    take_in();
+  else
+    ring_take(server, sizeof server->ring->to_stub);
+  return ++server->turns % RING_TURNS != 0;
+}
+
+/* Looks at all else; sleeps there once the ring was looked at often enough. */
+static int64_t wait_beside_ring(struct epoll_event events[EVENTS], int64_t timeout) {
+  struct afar_ring *ring = root.server.ring;
+  int sleeps = timeout != 0 && root.looked >= __atomic_load_n(&ring->spin, __ATOMIC_RELAXED);
+  if (!sleeps)
+    return wait_for(events, 0);
+  ring_wake_host(&root.server); /* it may wait for room */
+  __atomic_store_n(&ring->stub_asleep, 1, __ATOMIC_RELAXED);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  int64_t count = wait_for(events, ring_look(&root.server, 0) ? 0 : timeout);
+  __atomic_store_n(&ring->stub_asleep, 0, __ATOMIC_RELAXED);
+  return count;
+}
+
+static int64_t wait(struct epoll_event events[EVENTS], int64_t timeout) {
+  return root.server.ring ? wait_beside_ring(events, timeout) : wait_for(events, timeout);
+}
+
 /* Nothing else could wake us: the read itself may wait. */
 static int only_in(void) {
-  return !root.in_nonblock && root.server.held == 0 && root.watched == 0 && root.always == 0 && root.silence == 0;
+  return !root.server.ring && !root.in_nonblock && root.server.held == 0 && root.watched == 0 && root.always == 0 &&
+         root.silence == 0;
 }
 
 /* Replies of channel 0 go before what channels bring, and each of these brings one frame. */
@@ -136,6 +194,8 @@ void root_turn(void) {
   int64_t count = 0, left = -1;
   int in_ready = root.in_always;
   server_flush(&root.server);
+  if (root.server.ring && serve_ring())
+    return;
   if (only_in()) {
     in_ready = 1;
   } else {

@@ -47,6 +47,8 @@ struct root {
   uint8_t in_no_socket;      /* recvmsg(2) refuses it */
   uint8_t heard;             /* the host has said something since heard_at */
   int64_t heard_at, silence; /* ms; silence 0: wait forever */
+  uint32_t received;         /* bytes of the stream, modulo 2^32: beside a ring the two have an order */
+  uint32_t looked;           /* so often in vain since a request came through the ring */
 
   struct afar_frame frame; /* that is arriving */
   uint32_t have;           /* bytes of it that are there */

@@ -35,12 +35,14 @@ struct server_kind {
   void (*send)(struct server *server, const uint8_t *bytes, size_t length);      /* all replies, or exits */
   void (*flush)(struct server *server);                                          /* what was sent is really out */
   int64_t (*perform)(struct server *server, uint8_t op, const uint64_t args[6]); /* what not every process has */
+  void (*bell)(struct server *server); /* wakes the host, which sleeps beside a ring */
+  void (*rest)(struct server *server); /* the ring is full: lets some time go by, or waits for the host's bell */
 };
 
 struct server {
   const struct server_kind *kind;
   int carrier;                        /* a child's; a root has channel 0 */
-  struct afar_ring *ring;             /* a child's carrier, once it was told; NULL: none */
+  struct afar_ring *ring;             /* where requests and replies flow, once it was told; NULL: nowhere */
   struct persist *persist, *starting; /* a persistent child's; starting: it is one once its replies are out */
   uint8_t turns;
   uint8_t switched; /* to the ring: what still follows on the socket are no requests */

@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local arenas = require "afar.arena"
 local requests = require "afar.requests"
 local errors = require "afar.error"
+local facts = require "afar.hello"
 local loop = require "afar.loop"
 local machine = require "afar.machine"
 local space = require "afar.space"
@@ -27,13 +28,14 @@ local function share(root_, arena)
   local address = r:call("mmap", nil, 0, ARENA_SIZE, C.PROT_READ + C.PROT_WRITE, C.MAP_SHARED + C.MAP_NORESERVE, ARENA_FD, 0)
   r:call("close", { always = true, may_fail = true }, ARENA_FD)
   r:submit()
-  while r:result(address) == nil and root_:is_alive() do
+  while root_.task:in_flight() > 0 and root_:is_alive() do
     loop.wait(-1)
   end
   local there = r:result(address)
   if not there or there < 0 then return end
   arena:mapped(there)
   root_.space = space.shared(root_.machine, arena, there, ARENA_SIZE)
+  root_.task:ring(arena, root_.space:alloc(root_, facts.RING_SIZE))
 end
 
 local function start()

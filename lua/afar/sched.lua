@@ -169,9 +169,11 @@ local function run_collected()
   end
 end
 
---- Raises the error by which the running routine was cancelled, if so. Each cancellation is raised once.
+--- Before a call: raises the error by which the running routine was cancelled, if so; each cancellation is raised once. And raises where one
+--- can't wait, though the answer might be there in time.
 function sched.check()
   if collected_count > 0 then run_collected() end
+  check_yieldable()
   local routine = current
   if routine and routine.pending ~= nil then
     local err = routine.pending
@@ -243,7 +245,6 @@ end
 --- Lets all others run that can.
 function sched.turn()
   sched.check()
-  check_yieldable()
   make_ready(current)
   yield(WAIT)
 end

@@ -3,7 +3,12 @@
 local requests = require "afar.requests"
 local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
+local pids = require "afar.pids"
 local process = require "afar.process"
+local sched = require "afar.sched"
+local watch = require "afar.watch"
+
+local POLLIN = 1
 
 local tables = {}
 
@@ -50,13 +55,58 @@ local function internal_of_others(old, own)
   return numbers
 end
 
---- Its children that stay in the old table: their carriers' copies in the new one are closed, and no longer at their ends.
-local function let_children_stay(p, old)
+--- Closes a number in whichever process of the table still can, but one.
+local function close_in(table_, number, but)
+  for other in pairs(table_.processes) do
+    if other ~= but and other:is_alive() and pcall(other.syscall, other, "close", number) then return end
+  end
+end
+
+--- Who can watch for the end of one of a table: its parent, by the pidfd that it has; else another of the table, by one of its own.
+local function watcher_of(child, but)
+  local parent = child.parent
+  if parent ~= but and parent:is_alive() and not child.child.status then return parent, child.child.pidfd end
+  for other in pairs(child.table.processes) do
+    if other ~= child and other ~= but and other:is_alive() and pids.space(other) == pids.space(child) then
+      local ok, pidfd = pcall(other.syscall, other, "pidfd_open", child.pid, 0)
+      if ok then
+        other.table.internal[pidfd] = true
+        return other, pidfd
+      end
+    end
+  end
+end
+
+--- A child that stays in a table that others share: at its end one of them closes its carrier there, since only then its end is seen.
+---@param but? afar.Process  who is about to leave, and can't watch
+local function watch_from_outside(child, but)
+  local table_, number = child.table, child.carrier
+  local watcher, pidfd = watcher_of(child, but)
+  if not watcher then return end -- it is the last one: its end is the table's
+  local recorder, ref
+  local function ended()
+    if child.table ~= table_ or not rawget(child, "carrier_end") then return end
+    local fired = not recorder.fate and (recorder:result(ref) or -1) >= 0
+    sched.start(function()
+      if fired then return close_in(table_, number, child) end
+      if child:is_alive() then watch_from_outside(child, watcher) end
+    end)
+  end
+  local function record(r)
+    recorder, ref = r, r:value(0)
+    if watcher ~= child.parent then r:call("close", { always = true, may_fail = true }, pidfd) end
+  end
+  rawset(child, "carrier_end", watch.after(watcher, pidfd, POLLIN, record, ended))
+end
+
+--- Its children that stay in the old table: their carriers' copies in the new one are closed.
+local function let_children_stay(p, old, brief)
   for other in pairs(old.processes) do
     local carrier_end = other.parent == p and rawget(other, "carrier_end")
     if carrier_end then
       rawset(other, "carrier_end", nil)
       carrier_end:now()
+      if other:is_alive() then watch_from_outside(other, brief and p or nil) end
     end
   end
 end
@@ -85,7 +135,7 @@ function tables.leave(p, brief)
   if not tables.is_shared(p) then return end
   local old, own = p.table, own_numbers(p)
   p:syscall("unshare", p.machine.sys.C.CLONE_FILES)
-  let_children_stay(p, old)
+  let_children_stay(p, old, brief)
   process.gone(p)
   p.table = fdtable.copy(old, "a copy of " .. tostring(old))
   p.table.processes[p] = true

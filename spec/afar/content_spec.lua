@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local message = require("spec.support.raised").message
@@ -56,6 +57,7 @@ ways.each(function(way)
     end)
 
     it("keeps owner, mode and extended attributes of what it replaces", function()
+      superuser.needed()
       shell(("cd %s; echo old > file; chown 1234:2345 file; chmod 4751 file; setfattr -n user.colour -v blue file"):format(dir))
       p:write_file(dir .. "/file", "new")
       assert.equal("1234 2345 4751", shell(("stat -c '%%u %%g %%a' %s/file"):format(dir)))
@@ -84,6 +86,7 @@ ways.each(function(way)
     end)
 
     it("is what it was when it can't be replaced, and nothing else is left", function()
+      superuser.needed()
       shell(("mkdir %s/full; mount -t tmpfs -o size=64k none %s/full; echo old > %s/full/file"):format(dir, dir, dir))
       for _, length in ipairs { 200000, 2000000 } do
         local text = message(p.write_file, p, dir .. "/full/file", ("x"):rep(length))
@@ -113,6 +116,7 @@ ways.each(function(way)
     end)
 
     it("says when a copy doesn't fit, and leaves nothing of it", function()
+      superuser.needed()
       shell(("mkdir %s/full; mount -t tmpfs -o size=64k none %s/full; head -c 1000000 /dev/zero > %s/from"):format(dir, dir, dir))
       local text = message(p.copy_to, p, dir .. "/from", afar.here, dir .. "/full/to")
       assert.matches("No space left on device %(ENOSPC%)", text)

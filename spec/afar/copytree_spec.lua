@@ -1,6 +1,7 @@
 -- A directory with all that is in it, copied between processes wherever they are.
 
 local afar = require "afar"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local message = require("spec.support.raised").message
@@ -47,6 +48,7 @@ newline'
     end
 
     it("copies all that there is, to another process", function()
+      superuser.needed()
       make()
       local there = afar.here:fork()
       assert.equal(164, p:copy_tree(dir .. "/src", there, dir .. "/copy"))
@@ -57,6 +59,7 @@ newline'
     end)
 
     it("copies from another process, and within one", function()
+      superuser.needed()
       make()
       local here = afar.here:fork()
       here:copy_tree(dir .. "/src", p, dir .. "/copy")
@@ -109,6 +112,7 @@ newline'
     end)
 
     it("gives to itself what it may not give to others", function()
+      superuser.needed()
       shell [[cd "$1"; mkdir -p src; echo x > src/suid; chmod 6755 src/suid; chmod 0777 "$1"; chmod 0755 src]]
       local other = way.root:fork()
       other:setresgid(65534, 65534, 65534)
@@ -120,6 +124,7 @@ newline'
     end)
 
     it("says when the disk is full", function()
+      superuser.needed()
       way:needs "mounts"
       shell [[cd "$1"; mkdir -p src small; head -c 50000 /dev/zero | tr '\0' x > src/a; cp src/a src/b; cp src/a src/c]]
       local child = way.root:clone "CLONE_NEWNS"

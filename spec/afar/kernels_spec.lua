@@ -3,6 +3,7 @@
 local afar = require "afar"
 local old_kernel = require "spec.support.old_kernel"
 local probe = require "spec.support.probe"
+local superuser = require "spec.support.superuser"
 
 local NEWER = { "close_range", "clone3", "pidfd_getfd", "openat2", "epoll_pwait2", "execveat", "copy_file_range", "memfd_create", "faccessat2",
   "process_vm_readv", "renameat2", "mount_setattr", "open_tree", "fsopen" }
@@ -100,6 +101,7 @@ describe("without", function()
   end)
 
   it("a pidfd for setns its namespaces' files do", function()
+    superuser.needed()
     local root, finish = root_without { "pidfd_open" }
     local target, p = root:clone "CLONE_NEWUTS|CLONE_NEWNET", root:fork()
     p:setns(target, "CLONE_NEWUTS|CLONE_NEWNET")

@@ -1,6 +1,7 @@
 -- Mounts, by the old calls and by the new ones, in a mount namespace of the spec's own; roots of processes.
 
 local afar = require "afar"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local message = require("spec.support.raised").message
@@ -10,6 +11,7 @@ local function without_emulator(f)
 end
 
 without_emulator(function(way)
+  if superuser.missing() then return pending(superuser.missing()) end
   local p, dir
 
   before_each(function()

@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local fails = require("spec.support.raised").saying
@@ -25,6 +26,7 @@ for _, name in ipairs { "here", "over pipes" } do
   describe("namespaces", function()
     ways.over(ways.get(name), function(way)
       it("are new at clone, each and all", function()
+        superuser.needed()
         local all = {}
         for flag, kind in pairs(KINDS) do
           local p = way.root:clone(flag)
@@ -39,6 +41,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("give an unprivileged process the ids that it asks for", function()
+        superuser.needed()
         local u = unprivileged(way.root)
         local p = u:clone "CLONE_NEWUSER"
         assert.equal(0, p:getuid())
@@ -61,6 +64,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("take ranges of ids from a privileged parent", function()
+        superuser.needed()
         local map = { { 0, 100000, 10 }, { 10, 200000, 5 } }
         local p = way.root:clone("CLONE_NEWUSER", { uid_map = map, gid_map = map })
         assert.matches("0 +100000 +10%s+10 +200000 +5", p:read_file "/proc/self/uid_map")
@@ -71,6 +75,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("are joined: those of another process, by name or by fd", function()
+        superuser.needed()
         local a, b = way.root:clone "CLONE_NEWUTS|CLONE_NEWNET|CLONE_NEWIPC", way.root:fork()
         b:setns(a, "CLONE_NEWUTS|CLONE_NEWNET")
         assert.equal(ns(a, "uts"), ns(b, "uts"))
@@ -87,6 +92,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("of pids are those of the next children", function()
+        superuser.needed()
         local p = way.root:fork()
         p:unshare "CLONE_NEWPID"
         local first = p:fork()
@@ -105,6 +111,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("of time are those of what is executed, and have their own clocks", function()
+        superuser.needed()
         local p = way.root:clone "CLONE_NEWTIME"
         local offsets = p:open("/proc/self/timens_offsets", "O_WRONLY")
         offsets:write "monotonic 100000 0\n"
@@ -114,6 +121,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("that are refused say why", function()
+        superuser.needed()
         fails("CLONE_FS and CLONE_NEWNS exclude each other", way.root.clone, way.root, "CLONE_FS|CLONE_NEWNS")
         local u = unprivileged(way.root)
         fails("CAP_SYS_ADMIN", u.clone, u, "CLONE_NEWNET")
@@ -126,6 +134,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("end with their init, and all in them", function()
+        superuser.needed()
         local from, to = way.root:pipe2()
         local init = way.root:clone "CLONE_NEWPID"
         local child = init:fork()

@@ -4,6 +4,7 @@ local afar = require "afar"
 local lfs = require "lfs"
 local other = require "spec.support.other_host"
 local probe = require "spec.support.probe"
+local superuser = require "spec.support.superuser"
 local sshd = require "spec.support.sshd"
 local ways = require "spec.support.ways"
 
@@ -93,6 +94,7 @@ describe("a persistent process", function()
   end)
 
   it("is one only when it is asked for: then with a session of its own and no death signal", function()
+    superuser.needed()
     local p = afar.here:fork()
     assert.equal(9, parent_death_signal(p))
     assert.are_not.equal(p.pid, p:syscall("getsid", 0))
@@ -165,6 +167,7 @@ describe("a persistent process", function()
   end)
 
   it("is nobody's but its owner's", function()
+    superuser.needed()
     local p = afar.here:fork():persistent(path)
     afar.here:chmod(dir, "0755")
     local stranger = afar.here:fork()
@@ -456,6 +459,7 @@ describe("a persistent process", function()
     end)
 
     it("with no place in any file system but its socket", function()
+      superuser.needed()
       local p = afar.here:fork():persistent(path)
       p:unshare "CLONE_NEWNS"
       p:mount("none", "/", nil, "MS_REC|MS_PRIVATE")
@@ -486,6 +490,7 @@ describe("a persistent process", function()
   end)
 
   it("gives back the memory of the host before", function()
+    superuser.needed()
     local pid = tonumber(other.run([[
       local afar = require "afar"
       local p = afar.here:fork():persistent((...))

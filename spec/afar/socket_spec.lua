@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local message = require("spec.support.raised").message
@@ -202,6 +203,7 @@ describe("a socket", function()
 end)
 
 describe("with one port to choose from", function()
+  if superuser.missing() then return pending(superuser.missing()) end
   local p, s, t
 
   before_each(function()

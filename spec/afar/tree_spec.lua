@@ -1,6 +1,7 @@
 -- Trees of files: listed, walked, found by patterns, made and removed.
 
 local afar = require "afar"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local message = require("spec.support.raised").message
@@ -133,6 +134,7 @@ ways.each(function(way)
     end)
 
     it("says what it can't read, or asks", function()
+      superuser.needed()
       make("a/", "b/c/")
       p:setresgid(65534, 65534, 65534)
       p:chown(dir, 65534, -1)
@@ -264,6 +266,7 @@ ways.each(function(way)
     end)
 
     it("removes a directory that its owner may not read, if it is told to", function()
+      superuser.needed()
       make("a/b/", "a/b/x", "a/c/")
       p:run { "chown", "-R", "65534:65534", dir }
       p:setresgid(65534, 65534, 65534)
@@ -278,6 +281,7 @@ ways.each(function(way)
     end)
 
     it("stops at a mount", function()
+      superuser.needed()
       way:needs "mounts"
       local child = way.root:clone "CLONE_NEWNS"
       child:mount(nil, "/", nil, "MS_REC|MS_PRIVATE")

@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local fails = require("spec.support.raised").saying
@@ -103,6 +104,7 @@ describe("a whole tree", function()
   end
 
   it("ends with its pid namespace", function()
+    superuser.needed()
     local child, from = grow(afar.here, "CLONE_NEWPID")
     local status, how = child:kill_tree()
     assert.equal("SIGKILL", status.signal)

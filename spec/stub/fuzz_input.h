@@ -7,6 +7,8 @@
 static uint64_t random_state;
 static uint8_t input[INPUT_MAX];
 static size_t input_length;
+static uint8_t ring_input[INPUT_MAX]; /* of a root that has both a stream and a ring */
+static size_t ring_length;
 static int input_damaged;
 
 static uint64_t random_next(void) {
@@ -156,6 +158,11 @@ static void input_of_child(void) {
   damage();
 }
 
+static void input_of_ring(void) {
+  input_of_child();
+  memcpy(ring_input, input, ring_length = input_length);
+}
+
 static void add_frame(uint32_t channel, uint32_t type, uint64_t value) {
   struct afar_frame frame = {channel, type << 24 | ((uint32_t)value & 0xffffff)};
   add(&frame, sizeof frame);
@@ -203,7 +210,7 @@ static void input_of_root(void) {
       add_frame(channel + !channel, AFAR_CLOSE, 0);
       break;
     case 3:
-      add_frame(channel, one_in(8) ? (uint32_t)random_below(256) : AFAR_PING, some_number());
+      add_frame(channel, one_in(8) ? (uint32_t)random_below(256) : one_in(2) ? AFAR_BELL : AFAR_PING, some_number());
       break;
     case 4:
     case 5:

@@ -13,8 +13,9 @@
 static struct {
   jmp_buf exit;
   int in, is_root;
-  int sleepy; /* what is waited for hardly ever comes */
-  size_t at;  /* in the input */
+  int sleepy;     /* what is waited for hardly ever comes */
+  size_t at;      /* in the input */
+  size_t ring_at; /* in that of a root's ring */
   uint64_t calls_here, clock;
   char *stack;
   struct block *blocks[BLOCKS_MAX]; /* those that are mapped */
@@ -51,7 +52,7 @@ static void kernel_begin(int in, int is_root) {
   char here;
   kernel.in = in;
   kernel.is_root = is_root;
-  kernel.at = 0;
+  kernel.at = kernel.ring_at = 0;
   kernel.calls_here = 0;
   kernel.sleepy = one_in(8);
   kernel.stack = &here;
@@ -96,7 +97,7 @@ static int is_buffer(uint64_t at, uint64_t length) {
   if (kernel.is_root && (within(at, length, root.in_bytes, sizeof root.in_bytes) ||
                          within(at, length, root.out_bytes, sizeof root.out_bytes)))
     return 1;
-  if (!kernel.is_root && within(at, length, host_ring()->to_stub, sizeof host_ring()->to_stub))
+  if (within(at, length, host_ring()->to_stub, sizeof host_ring()->to_stub))
     return 1;
   for (int i = 0; i < BLOCKS_MAX; i++)
     if (kernel.blocks[i] && within(at, length, kernel.blocks[i]->bytes, sizeof kernel.blocks[i]->bytes))
@@ -130,26 +131,29 @@ static void take_replies(struct afar_ring *ring) {
 
 static void give_requests(struct afar_ring *ring) {
   uint32_t space = (uint32_t)sizeof ring->to_stub - (ring->to_stub_tail - ring->to_stub_head);
-  size_t left = input_length - kernel.at;
+  const uint8_t *from = kernel.is_root ? ring_input : input;
+  size_t *at = kernel.is_root ? &kernel.ring_at : &kernel.at;
+  size_t left = (kernel.is_root ? ring_length : input_length) - *at;
   if (space > sizeof ring->to_stub)
     space = 0;
   uint64_t most = left < space ? left : space;
   if (kernel.sleepy && most > 80)
     most = 80;
   for (uint64_t i = random_below(most + 1); i > 0; i--)
-    ring->to_stub[ring->to_stub_tail++ % sizeof ring->to_stub] = input[kernel.at++];
+    ring->to_stub[ring->to_stub_tail++ % sizeof ring->to_stub] = from[(*at)++];
 }
 
 /* Whatever the stub does, the host may do something meanwhile. */
 static void kernel_ring(void) {
-  struct afar_ring *ring = child_server()->ring;
-  if (kernel.is_root || !ring)
+  struct afar_ring *ring = kernel.is_root ? root.server.ring : child_server()->ring;
+  if (!ring)
     return;
   EXPECT(ring == host_ring());
   if (!kernel.sleepy) /* else when it is woken */
     take_replies(ring);
   give_requests(ring);
   ring->host_asleep = one_in(2);
+  ring->stream = root.received + (uint32_t)(one_in(8) ? random_below(200) : -random_below(200));
   if (output.unchecked || !one_in(200))
     return;
   output.unchecked = 1; /* and not again: it would never end */
@@ -178,6 +182,8 @@ static int64_t kernel_read_in(uint64_t to, uint64_t length) {
     return kernel_bell();
   if (one_in(20))
     return one_in(2) ? -EAGAIN : -EINTR;
+  if (left == 0 && kernel.is_root && root.server.ring && kernel.ring_at < ring_length && !output.unchecked)
+    return -EAGAIN; /* the stream goes on as long as the ring does */
   if (length > left)
     length = left;
   if (one_in(3))
@@ -261,7 +267,7 @@ static int64_t kernel_poll(struct pollfd *fds, uint64_t count) {
   if (one_in(16))
     return -EINTR;
   for (uint64_t i = 0; i < count; i++) {
-    int is_in = fds[i].fd == kernel.in || (kernel.is_root && fds[i].fd == root.epoll && i == 0);
+    int is_in = (fds[i].fd == kernel.in && fds[i].events) || (kernel.is_root && fds[i].fd == root.epoll && i == 0);
     fds[i].revents = is_in || one_in(kernel.sleepy ? 300 : 6) ? (int16_t)(one_in(4) ? random_next() & 0x3f : 1) : 0;
     ready += fds[i].revents != 0;
   }
@@ -350,7 +356,7 @@ int64_t syscall6(int64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uin
   case NR_PIPE2:
     if (!may_touch(a, 8) || one_in(8))
       return -EFAULT;
-    ((int32_t *)a)[0] = 90, ((int32_t *)a)[1] = 91;
+    memcpy((void *)a, (int32_t[]){90, 91}, 8);
     return 0;
   case NR_CLOCK_GETTIME:
     if (!may_touch(b, sizeof(struct timespec)))

@@ -46,10 +46,10 @@ static void on_frame_header(void) {
   struct afar_frame frame;
   memcpy(&frame, output.frame, sizeof frame);
   uint32_t type = frame.word >> 24, value = frame.word & 0xffffff;
-  EXPECT(type <= AFAR_FD && type != AFAR_PING);
+  EXPECT((type <= AFAR_FD && type != AFAR_PING) || type == AFAR_BELL);
   EXPECT(type != AFAR_DATA || (value > 0 && value <= AFAR_FRAME_MAX));
   EXPECT(type != AFAR_CREDIT || (value > 0 && frame.channel > 0));
-  EXPECT(type != AFAR_PONG || frame.channel == 0);
+  EXPECT((type != AFAR_PONG && type != AFAR_BELL) || frame.channel == 0);
   output.left = type == AFAR_DATA ? value : 0;
   output.have = 0;
   output.frames++;

@@ -18,7 +18,7 @@
 _Noreturn void afar_root(uint64_t *stack);
 
 static uint64_t seed, number;
-static const char *const shapes[] = {"child", "root", "start", "ring"};
+static const char *const shapes[] = {"child", "root", "start", "ring", "root with a ring"};
 static int shape;
 
 /* Their headers and the stub's cannot be had at once. */
@@ -45,11 +45,11 @@ void afar_child_entry(void) {
   abort();
 }
 
-static void begin_ring(void) {
+static void begin_ring(struct server *server) {
   struct afar_request request = {.op = AFAR_OP_RING, .args = {(uint64_t)host_ring()}};
   memset(host_ring(), 0, sizeof(struct afar_ring));
   host_ring()->spin = (uint32_t)random_below(3);
-  server_feed(child_server(), (uint8_t *)&request, sizeof request);
+  server_feed(server, (uint8_t *)&request, sizeof request);
 }
 
 static void run_child(void) {
@@ -59,13 +59,14 @@ static void run_child(void) {
   kernel_begin(start->fd[1] < AFAR_FD_CHILD ? FD_MOVED : start->fd[1], 0);
   child_init(start);
   if (shape == 3)
-    begin_ring();
+    begin_ring(child_server());
   for (;;)
     child_turn(child_server());
 }
 
 /* What server_init leaves alone stays as it was, as in a child's block. */
 static void clear_root(void) {
+  root.server.ring = NULL;
   memset(&root.in, 0, offsetof(struct root, in_bytes) - offsetof(struct root, in));
 }
 
@@ -73,6 +74,8 @@ static void run_root(void) {
   clear_root();
   kernel_begin(FD_MOVED, 1);
   root_init(FD_MOVED, FD_MOVED);
+  if (shape == 4)
+    begin_ring(&root.server);
   for (;;)
     root_turn();
 }
@@ -100,10 +103,12 @@ static void run_start(void) {
 }
 
 static void one(void) {
-  static void (*const runs[])(void) = {run_child, run_root, run_start, run_child};
+  static void (*const runs[])(void) = {run_child, run_root, run_start, run_child, run_root};
   random_state = (seed << 40) ^ (number * 0x9e3779b97f4a7c15u) ^ 0x1234567;
   uint64_t pick = random_below(256);
-  shape = pick == 0 ? 2 : pick < 60 ? 0 : pick < 100 ? 3 : 1;
+  shape = pick == 0 ? 2 : pick < 60 ? 0 : pick < 100 ? 3 : pick < 150 ? 4 : 1;
+  if (shape == 4)
+    input_of_ring();
   if (shape == 0 || shape == 3)
     input_of_child();
   else
