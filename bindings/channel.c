@@ -51,6 +51,12 @@ void channel_took(struct channel *channel, size_t length) {
   channel->taken = 0;
 }
 
+/* What has come makes no sense to whom it is for. That is between these two: the stream goes on. */
+static void give_up(struct channel *channel, int error) {
+  channel_on_end(channel, FATE_LOST, -error);
+  channel_close(channel);
+}
+
 int channel_on_data(struct channel *channel, const char *data, size_t length) {
   if (length > channel->granted)
     return -EPROTO;
@@ -60,7 +66,9 @@ int channel_on_data(struct channel *channel, const char *data, size_t length) {
   if (channel->sink) {
     int error = channel->sink->data(channel->sink, data, length);
     channel_took(channel, length);
-    return error;
+    if (error)
+      give_up(channel, error);
+    return 0;
   }
   bytes_append(&channel->in, data, length);
   complete(channel, &channel->read_id);
@@ -113,12 +121,13 @@ void channel_on_credit(struct channel *channel, uint32_t bytes) {
   channel_wake_writer(channel);
 }
 
-int channel_on_fd(struct channel *channel, int fd) {
-  if (bytes_length(&channel->fds) >= FDS_AHEAD * sizeof fd)
-    return -EPROTO;
-  if (channel->sink && !channel->ended)
-    bytes_append(&channel->fds, &fd, sizeof fd);
-  return 0;
+void channel_on_fd(struct channel *channel, int fd) {
+  if (!channel->sink || channel->ended)
+    return;
+  if (bytes_length(&channel->fds) < FDS_AHEAD * sizeof fd)
+    return bytes_append(&channel->fds, &fd, sizeof fd);
+  channel->sink->fault = "more fds than messages that they belong to";
+  give_up(channel, -EPROTO);
 }
 
 int channel_take_fd(struct channel *channel) {
@@ -136,8 +145,10 @@ void channel_adopt(struct channel *channel, struct sink *sink) {
   int error = length > 0 ? sink->data(sink, bytes_head(&channel->in), length) : 0;
   bytes_drop(&channel->in, length);
   channel_took(channel, length);
-  if (channel->sink && (channel->ended || error))
+  if (channel->sink && channel->ended)
     channel->sink->end(channel->sink, error ? FATE_LOST : channel->fate, error ? -error : channel->error);
+  else if (error)
+    give_up(channel, error);
 }
 
 size_t channel_room(const struct channel *channel) {

@@ -16,12 +16,14 @@ struct pump;
 
 /* Who takes what arrives. Without one the bytes are kept for channel_read(), as far as the credit goes. */
 struct sink {
-  /* Takes all of it. A negative errno: not understood; the channel is then ended. */
+  /* Takes all of it. A negative errno: not understood, and `fault` says why; the channel is then ended, and no other.
+   */
   int (*data)(struct sink *, const char *data, size_t length);
   void (*end)(struct sink *, enum fate fate, int error); /* once; nothing comes after it */
   void (*credit)(struct sink *);                         /* there is room for more to send */
   /* What came beside the data, and belongs between none of its bytes; NULL: nothing does. */
   int (*message)(struct sink *, const struct afar_reply *);
+  const char *fault; /* what of all that came was not understood, as static text; NULL: nothing */
 };
 
 struct channel {
@@ -57,12 +59,13 @@ void channel_close(struct channel *channel);
 /* So many bytes were taken out of `in`: in lumps, the other side is given new credit for them. */
 void channel_took(struct channel *channel, size_t length);
 /* What the stream calls: */
+/* Negative errno: more than there was credit for. */
 int channel_on_data(struct channel *channel, const char *data, size_t length);
 void channel_on_end(struct channel *channel, enum fate fate, int error);
 /* The stream has ended, or has given the number back: nothing comes or goes any more. */
 void channel_on_gone(struct channel *channel, enum fate fate, int error);
 void channel_on_credit(struct channel *channel, uint32_t bytes);
-int channel_on_fd(struct channel *channel, int fd);
+void channel_on_fd(struct channel *channel, int fd);
 /* Gives it to `sink`, from what has arrived already on. */
 void channel_adopt(struct channel *channel, struct sink *sink);
 /* The fd that came with the message that is read now, or -1. */

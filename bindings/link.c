@@ -17,13 +17,21 @@ static void end(struct link *link, enum fate fate, int error) {
     sink->end(sink, fate, error);
 }
 
+static int wrong(struct link *link, const char *what) {
+  if (link->sink)
+    link->sink->fault = what;
+  return -EPROTO;
+}
+
 static int take_fds(struct link *link, struct msghdr *message) {
   for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
       continue;
     bytes_append(&link->fds, CMSG_DATA(c), (c->cmsg_len - CMSG_LEN(0)) / sizeof(int) * sizeof(int));
   }
-  return bytes_length(&link->fds) <= FDS_AHEAD * sizeof(int) ? 0 : -EPROTO;
+  if (bytes_length(&link->fds) > FDS_AHEAD * sizeof(int))
+    return wrong(link, "more fds than messages that they belong to");
+  return 0;
 }
 
 int link_take_fd(struct link *link) {
@@ -47,9 +55,11 @@ static int take_messages(struct link *link, const char *data, size_t length) {
     if (link->message_have < sizeof link->message)
       return 0;
     link->message_have = 0;
-    int error = link->message.tag == AFAR_TAG_BELL ? 0 : -EPROTO;
-    if (link->message.tag == AFAR_TAG_FD && link->sink)
-      error = link->sink->message(link->sink, &link->message);
+    if (link->message.tag == AFAR_TAG_BELL || !link->sink)
+      continue;
+    if (link->message.tag != AFAR_TAG_FD)
+      return wrong(link, "a message that is none, beside its ring");
+    int error = link->sink->message(link->sink, &link->message);
     if (error)
       return error;
   }

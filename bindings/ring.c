@@ -91,8 +91,10 @@ static int take_replies(struct ring *ring) {
   uint32_t before = ring->head, length = LOAD(at->to_host_tail) - before, size = sizeof at->to_host;
   if (length == 0)
     return 0;
-  if (length > size)
+  if (length > size) {
+    ring->sink->fault = "positions of its ring that can't be";
     return -EPROTO;
+  }
   while (length > 0 && ring->sink) {
     uint32_t from = ring->head % size, part = size - from;
     part = part < length ? part : length;

@@ -163,7 +163,7 @@ static void bell(struct ring *ring) {
 
 static void ring_is_broken(struct ring *ring) {
   struct stream *stream = (struct stream *)((char *)ring - offsetof(struct stream, ring));
-  stream_end(stream, EPROTO, "a reply that answers no request");
+  stream_end(stream, EPROTO, ring->sink->fault);
 }
 
 void stream_use_ring(struct stream *stream, struct afar_ring *at) {
@@ -233,8 +233,7 @@ static void on_frame(struct stream *stream, struct channel *channel, enum afar_f
   case AFAR_FD:
     if (number == 0)
       return on_root_fd(stream, (int)value);
-    return channel && channel_on_fd(channel, (int)value) == 0 ? (void)0
-                                                              : broken(stream, "an fd for an unknown channel");
+    return channel ? channel_on_fd(channel, (int)value) : broken(stream, "an fd for an unknown channel");
   }
   broken(stream, "a frame of an unknown type");
 }
@@ -243,11 +242,16 @@ static struct channel *find(struct stream *stream, uint32_t number) {
   return number > 0 && number < stream->channels_size ? stream->channels[number] : NULL;
 }
 
-static int on_payload(struct stream *stream, const char *data, size_t length) {
-  if (stream->frame.channel == 0)
-    return stream->root ? stream->root->data(stream->root, data, length) : 0;
+static void on_payload(struct stream *stream, const char *data, size_t length) {
+  struct sink *root = stream->root;
+  if (stream->frame.channel == 0) {
+    if (root && root->data(root, data, length) < 0)
+      broken(stream, root->fault);
+    return;
+  }
   struct channel *channel = find(stream, stream->frame.channel);
-  return channel ? channel_on_data(channel, data, length) : -EPROTO;
+  if (!channel || channel_on_data(channel, data, length) < 0)
+    broken(stream, "more data on a channel than there was credit for");
 }
 
 /* Takes one frame header, or a piece of payload; returns how many bytes that was. */
@@ -255,8 +259,7 @@ static size_t take_frame(struct stream *stream, const char *data, size_t length)
   if (stream->payload_left > 0) {
     size_t part = length < stream->payload_left ? length : stream->payload_left;
     stream->payload_left -= part;
-    if (on_payload(stream, data, part) < 0)
-      broken(stream, "a reply that answers no request, or more data than there was credit for");
+    on_payload(stream, data, part);
     return part;
   }
   size_t part = sizeof stream->frame - stream->frame_have;
@@ -315,7 +318,8 @@ static size_t take_noise(struct stream *stream, const char *data, size_t length)
   memcpy(pattern + MARKER_LENGTH, &magic, 4);
   size_t before = bytes_length(&stream->noise);
   bytes_append(&stream->noise, data, length);
-  char *found = memmem(bytes_head(&stream->noise), before + length, pattern, sizeof pattern);
+  size_t from = before < sizeof pattern ? 0 : before - sizeof pattern; /* it was looked for in what is before */
+  char *found = memmem(bytes_head(&stream->noise) + from, before + length - from, pattern, sizeof pattern);
   loop_complete(stream->loop, stream->noise_id, 0, FATE_DONE);
   stream->noise_id = 0;
   if (!found) {
@@ -364,7 +368,7 @@ static int on_below_data(struct sink *sink, const char *data, size_t length) {
 
 static void on_below_end(struct sink *sink, enum fate fate, int error) {
   struct stream *stream = (struct stream *)((char *)sink - offsetof(struct stream, below_sink));
-  stream_end(stream, error ? error : fate == FATE_LOST ? ECONNRESET : 0, NULL);
+  stream_end(stream, error ? error : fate == FATE_LOST ? ECONNRESET : 0, sink->fault);
 }
 
 static void on_below_credit(struct sink *sink) {
@@ -397,6 +401,17 @@ static void close_below(struct stream *stream) {
   }
 }
 
+static void end_channel(struct stream *stream, uint32_t number) {
+  struct channel *channel = stream->channels[number];
+  if (!channel)
+    return;
+  if (channel->sink && stream->reason)
+    channel->sink->fault = stream->reason;
+  channel_on_gone(channel, FATE_LOST, stream->error);
+  channel_unref(channel);
+  stream->channels[number] = NULL;
+}
+
 void stream_end(struct stream *stream, int error, const char *reason) {
   if (stream->state == STREAM_ENDED)
     return;
@@ -407,13 +422,11 @@ void stream_end(struct stream *stream, int error, const char *reason) {
   close_below(stream);
   enum fate fate = error ? FATE_LOST : FATE_EOF;
   for (uint32_t i = 1; i < stream->channels_size; i++)
-    if (stream->channels[i]) {
-      channel_on_gone(stream->channels[i], FATE_LOST, error);
-      channel_unref(stream->channels[i]);
-      stream->channels[i] = NULL;
-    }
-  if (stream->root)
+    end_channel(stream, i);
+  if (stream->root) {
+    stream->root->fault = reason;
     stream->root->end(stream->root, fate, error);
+  }
   loop_complete(stream->loop, stream->open_id, -1, fate);
   loop_complete(stream->loop, stream->noise_id, -1, fate);
   loop_complete(stream->loop, stream->end_id, -1, fate);
@@ -481,12 +494,7 @@ static int l_over(lua_State *L) {
   stream->below = channel;
   channel->refs++;
   stream->below_sink = (struct sink){.data = on_below_data, .end = on_below_end, .credit = on_below_credit};
-  channel->sink = &stream->below_sink;
-  if (bytes_length(&channel->in) > 0)
-    feed(stream, bytes_head(&channel->in), bytes_length(&channel->in));
-  bytes_free(&channel->in);
-  if (channel->ended)
-    on_below_end(channel->sink, channel->fate, channel->error);
+  channel_adopt(channel, &stream->below_sink);
   return 1;
 }
 

@@ -7,6 +7,13 @@
 
 #include "stream.h"
 
+/* The process does not keep to the protocol. */
+static int wrong(struct task *task, const char *what) {
+  task->sink.fault = what;
+  task->broken = 1;
+  return -EPROTO;
+}
+
 /* ---- requests in flight ---- */
 
 uint32_t task_take_tag(struct task *task, struct chain *chain, uint32_t index) {
@@ -115,7 +122,7 @@ static void settle(struct task *task, struct outcome *outcome) {
 static int settle_quiet(struct task *task, struct chain *chain, uint32_t upto) {
   for (uint32_t i = upto; i-- > 0 && chain->outcomes[i].state == OUTCOME_SENT;) {
     if (!chain->outcomes[i].quiet)
-      return -EPROTO;
+      return wrong(task, "a reply before that of an earlier request");
     chain->outcomes[i].result = 0;
     chain->answered++;
     settle(task, &chain->outcomes[i]);
@@ -170,7 +177,7 @@ static int on_fd(struct task *task, const struct afar_reply *reply) {
     loop_complete(task->loop, (uint64_t)reply->result, fd, FATE_DONE);
   else if (task->linked && fd >= 0)
     close(fd);
-  return reply->length == 0 && fd >= 0 ? 0 : -EPROTO;
+  return reply->length == 0 && fd >= 0 ? 0 : wrong(task, "a message that an fd came, without one");
 }
 
 static void end_fds(struct task *task, enum fate fate) {
@@ -189,19 +196,19 @@ static int reply_begin(struct task *task) {
   struct afar_reply *reply = &task->reply;
   if (reply->tag == AFAR_TAG_FD)
     return on_fd(task, reply);
-  if (reply->tag >= task->pending_size || !task->pending[reply->tag].chain || reply->length > task->read_max)
-    return -EPROTO;
+  if (reply->tag >= task->pending_size || !task->pending[reply->tag].chain)
+    return wrong(task, "a reply to no request");
   struct pending *pending = &task->pending[reply->tag];
   struct outcome *outcome = &pending->chain->outcomes[pending->index];
-  if (outcome->data || reply->length > outcome->most)
-    return -EPROTO;
+  if (reply->length > task->read_max || reply->length > outcome->most)
+    return wrong(task, "a reply with more bytes than were asked for");
   if (reply->length == 0)
     return answered(task, reply->tag, reply->result);
   if (reply->result != (int64_t)reply->length)
-    return -EPROTO;
+    return wrong(task, "a reply with other bytes than its result says");
   outcome->data = malloc(reply->length);
   if (!outcome->data)
-    return -ENOMEM;
+    abort();
   outcome->length = reply->length;
   task->data_left = reply->length;
   return 0;
@@ -402,7 +409,7 @@ void task_end(struct task *task, enum fate fate) {
 
 static void on_end(struct sink *sink, enum fate fate, int error) {
   struct task *task = (struct task *)((char *)sink - offsetof(struct task, sink));
-  if (outlives_carrier(task, fate))
+  if (!task->broken && outlives_carrier(task, fate))
     return;
   /* A carrier that ends inside a reply, or by an error, broke. But a process that ends with requests unread says that.
    */
@@ -420,7 +427,7 @@ struct task *task_new(struct loop *loop, uint32_t hold_slots, uint32_t read_max)
   task->read_max = read_max;
   task->pending_free = TASK_NO_TAG;
   task->waiting_last = &task->waiting;
-  task->sink = (struct sink){on_data, on_end, on_credit, on_message};
+  task->sink = (struct sink){on_data, on_end, on_credit, on_message, NULL};
   task->flush.run = run_flush;
   return task;
 }

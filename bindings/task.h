@@ -48,7 +48,8 @@ struct task {
   uint64_t break_id;      /* completes when there is no carrier */
   uint64_t end_id;        /* completes when it has ended: done if the host gave it up, else how */
   unsigned refs;
-  int ended; /* 1 + enum fate */
+  int broken; /* it did not keep to the protocol: no other carrier helps */
+  int ended;  /* 1 + enum fate */
 };
 
 /* One without a carrier yet. */

@@ -237,11 +237,12 @@ static int l_cancel(lua_State *L) {
   return 0;
 }
 
-/* state() -> "open" | "eof" | "lost" | "done" ... how it ended */
+/* state() -> "open" | "eof" | "lost" | "done" ...: how it ended[, what was not understood, if that ended it] */
 static int l_state(lua_State *L) {
   struct task *task = task_check(L, 1);
   lua_pushstring(L, task->ended ? fate_name(task->ended - 1) : "open");
-  return 1;
+  lua_pushstring(L, task->ended ? task->sink.fault : NULL);
+  return 2;
 }
 
 static int l_in_flight(lua_State *L) {

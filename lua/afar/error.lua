@@ -74,11 +74,20 @@ function error_object.errno(process, call, args, errno)
   return setmetatable({ name = name, errno = errno, call = call, args = args, process = process, hint = hint }, Error)
 end
 
+--- Why no call to a process can be made any more, where more is known than that its carrier ended.
+local function why_lost(process)
+  local session, task = rawget(process, "session"), rawget(process, "task")
+  if session and session.taken_by then return session.taken_by .. " has taken the process over" end
+  if session and session.left then return "this host has let go of the process" end
+  local state, fault = "open", nil
+  if task then state, fault = task:state() end
+  return state == "lost" and fault and ("what came from it can't be understood (%s), and its connection was ended"):format(fault) or nil
+end
+
 --- The error of a call whose carrier ended.
 ---@param fate "unsent"|"eof"|"lost"
 function error_object.lost(process, call, args, fate)
-  local session = process and rawget(process, "session")
-  local why = session and (session.taken_by and session.taken_by .. " has taken the process over" or session.left and "this host has let go of the process")
+  local why = process and why_lost(process)
   local message = why and ("%s; it %s"):format(why, fate == "unsent" and "was surely not performed" or "may have been performed")
   return setmetatable({ message = message or nil, name = fate, sent = fate ~= "unsent", call = call, args = args, process = process }, Error)
 end

@@ -286,6 +286,7 @@ function session.watch(p)
       recover(p)
       self.broken = false
     end
+    if rawget(p, "handoff") then p.handoff.task:close() end
   end)
 end
 

@@ -1,0 +1,94 @@
+-- A process that sends nonsense ends its own connection, and nothing else: the machine and its other processes go on.
+
+local ffi = require "ffi"
+
+local afar = require "afar"
+local sched = require "afar.sched"
+local raised = require "spec.support.raised"
+local ways = require "spec.support.ways"
+
+local TAG_FD = 0xffffffff
+
+--- A struct afar_reply.
+local function reply(tag, length, result)
+  return ffi.string(ffi.new("uint32_t[4]", tag, length, result, 0), 16)
+end
+
+--- What a process might say on its carrier beside its answers, and what is said of that, with a ring and without.
+local nonsense = {
+  ["a reply that nobody asked for"] = { reply(9999, 0, 0), "a reply to no request", "a message that is none" },
+  ["bytes that are no reply"] = { ("\255\254"):rep(300), "a reply to no request", "a message that is none" },
+  ["a message that promises an fd"] = { reply(TAG_FD, 0, 5), "without one", "without one" },
+}
+
+local TO_HOST_TAIL = 64 -- in struct afar_ring
+
+--- Waits until nobody can ask the process any more, and checks what is said of that.
+local function is_cut_off(p, ...)
+  local pid, id = p.pid, p.task:wait_end()
+  if id then sched.wait(id) end
+  local name, text = raised.named(p.getpid, p)
+  assert.equal("unsent", name)
+  assert.truthy(text:find(("in process %d on "):format(pid), 1, true), text)
+  for _, why in ipairs { ... } do
+    if text:find(why, 1, true) then return end
+  end
+  error("it doesn't say why: " .. text)
+end
+
+local function finish(p, child, witness)
+  assert.equal(witness.pid, witness:getpid())
+  child:kill "SIGKILL"
+  child:wait()
+  witness:exit(0)
+  assert.is_false(p:is_alive())
+end
+
+describe("a process that sends nonsense", function()
+  ways.each(function(way)
+    for what, case in pairs(nonsense) do
+      it(("(%s) is cut off, and no other is"):format(what), function()
+        local witness, p = way.root:fork(), way.root:fork()
+        local child = p.child
+        pcall(p.syscall, p, "write", p.carrier, p:ptr(case[1]), #case[1])
+        is_cut_off(p, case[2], case[3])
+        assert.is_true(way.root:is_alive())
+        finish(p, child, witness)
+      end)
+    end
+  end)
+
+  it("into the ring that it shares with the host is cut off, and no other is", function()
+    local witness, p = afar.here:fork(), afar.here:fork()
+    local child = p.child
+    local ring = p.block + p.machine.hello.block_size
+    p.space.arena:write(ring + TO_HOST_TAIL, "\255\255\255\127")
+    local _, text = raised.named(p.getpid, p)
+    assert.truthy(text:find("positions of its ring that can't be", 1, true), text)
+    is_cut_off(p, "positions of its ring that can't be")
+    finish(p, child, witness)
+  end)
+
+  it("in its session is cut off, and not asked again and again; a new session begins anew", function()
+    local dir = afar.here:mkdtemp "/tmp/hostile-XXXXXX"
+    local p = afar.here:fork():persistent(dir .. "/socket")
+    pcall(p.syscall, p, "write", p.carrier, p:ptr(reply(9999, 0, 0)), 16)
+    is_cut_off(p, "a reply to no request")
+    local q = afar.here:reconnect(dir .. "/socket")
+    assert.equal(p.pid, q:getpid())
+    q:exit(0)
+    afar.here:remove_tree(dir, { force = true })
+  end)
+
+  it("is told of by the call that it spoils", function()
+    local root = afar.here:bootstrap { "sh", name = "far" }
+    local p = root:fork()
+    local child = p.child
+    local text, err = raised.message(p.syscall, p, "write", p.carrier, p:ptr(reply(9999, 0, 0)), 16)
+    assert.equal("lost", err.name)
+    assert.is_true(err.sent)
+    assert.truthy(text:find(("in process %d on far: what came from it can't be understood (a reply to no request), and its connection was "
+      .. "ended; it may have been performed"):format(child.pid), 1, true), text)
+    root:disconnect()
+  end)
+end)
