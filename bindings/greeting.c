@@ -83,6 +83,50 @@ static int l_welcome(lua_State *L) {
   return 1;
 }
 
+static lua_Integer field(lua_State *L, const char *name) {
+  lua_getfield(L, 1, name);
+  lua_Integer value = luaL_checkinteger(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+/* state{ listener =, lease =, session =, fds = { numbers }, kept =, front = } -> bytes of a struct afar_state, with
+ * what follows it */
+static int l_state(lua_State *L) {
+  size_t length, kept_length;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  lua_getfield(L, 1, "session");
+  const char *session = luaL_checklstring(L, 2, &length);
+  luaL_argcheck(L, length == SESSION_SIZE, 1, "a session of 16 bytes was expected");
+  lua_getfield(L, 1, "kept");
+  const char *kept = luaL_checklstring(L, 3, &kept_length);
+  lua_getfield(L, 1, "fds");
+  luaL_checktype(L, 4, LUA_TTABLE);
+  struct afar_state state = {.magic = AFAR_MAGIC,
+                             .major = AFAR_MAJOR,
+                             .minor = AFAR_MINOR,
+                             .size = sizeof state,
+                             .listener = (int32_t)field(L, "listener"),
+                             .lease = (uint64_t)field(L, "lease"),
+                             .kept = kept_length,
+                             .fds = (uint32_t)lua_objlen(L, 4),
+                             .front = (uint32_t)field(L, "front")};
+  memcpy(state.session, session, SESSION_SIZE);
+  luaL_Buffer all;
+  luaL_buffinit(L, &all);
+  luaL_addlstring(&all, (const char *)&state, sizeof state);
+  for (uint32_t i = 1; i <= state.fds; i++) {
+    lua_rawgeti(L, 4, (int)i);
+    int32_t number = (int32_t)luaL_checkinteger(L, -1);
+    lua_pop(L, 1);
+    luaL_addlstring(&all, (const char *)&number, sizeof number);
+  }
+  luaL_addlstring(&all, kept, kept_length);
+  luaL_pushresult(&all);
+  return 1;
+}
+
 /* word(number) -> its 8 bytes, as an anchor has them; number(bytes) -> back */
 static int l_word(lua_State *L) {
   uint64_t word = (uint64_t)luaL_checknumber(L, 1);
@@ -101,7 +145,8 @@ static int l_number(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"greeting", l_greeting}, {"welcome", l_welcome}, {"word", l_word}, {"number", l_number}, {NULL, NULL},
+    {"greeting", l_greeting}, {"welcome", l_welcome}, {"state", l_state},
+    {"word", l_word},         {"number", l_number},   {NULL, NULL},
 };
 
 int luaopen_afar_greeting(lua_State *L) {

@@ -303,7 +303,7 @@ void task_flush(struct task *task) {
     return;
   if (task->stream) {
     stream_requests(task->stream, bytes_head(&task->out), length);
-    task->sent = task->queued;
+    task->sent += length;
     return bytes_drop(&task->out, length);
   }
   long count = task->linked ? link_write(&task->link, bytes_head(&task->out), length)
@@ -354,6 +354,15 @@ void task_drop_link(struct task *task) {
   task->ring = NULL;
 }
 
+void task_leave_stream(struct task *task) {
+  if (task->ring)
+    ring_close(task->ring);
+  task->ring = NULL;
+  if (task->stream)
+    task->stream->root = NULL;
+  task->stream = NULL;
+}
+
 static void tell_break(struct task *task, enum fate fate) {
   loop_complete(task->loop, task->break_id, 0, fate);
   task->break_id = 0;
@@ -366,6 +375,7 @@ static int outlives_carrier(struct task *task, enum fate fate) {
     return 0;
   task_drop_channel(task);
   task_drop_link(task);
+  task_leave_stream(task);
   tell_break(task, fate);
   return 1;
 }
@@ -396,12 +406,7 @@ void task_end(struct task *task, enum fate fate) {
     task->waiting = chain->next;
     task_complete(task, chain, 0, FATE_UNSENT);
   }
-  if (task->ring)
-    ring_close(task->ring);
-  task->ring = NULL;
-  if (task->stream)
-    task->stream->root = NULL;
-  task->stream = NULL;
+  task_leave_stream(task);
   task_drop_channel(task);
   task_drop_link(task);
   bytes_free(&task->out);

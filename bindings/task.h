@@ -59,6 +59,8 @@ void task_release(struct task *task);
 void task_end(struct task *task, enum fate fate);
 void task_drop_channel(struct task *task);
 void task_drop_link(struct task *task);
+/* It is no root's any more. */
+void task_leave_stream(struct task *task);
 
 /* Sends a chain with this turn's others, once there are slots for it; takes a reference of its own. */
 void task_submit(struct task *task, struct chain *chain);

@@ -273,7 +273,7 @@ static int l_forget_fd(lua_State *L) {
 static int l_submit_last(lua_State *L) {
   struct task *task = task_check(L, 1);
   struct chain *chain = chain_check(L, 2);
-  luaL_argcheck(L, !task->stream && !task->last && !task->session.on, 1, "is no process with a carrier of its own");
+  luaL_argcheck(L, !task->last && !task->session.on, 1, "has a last one already, or outlives its carriers");
   luaL_argcheck(L, chain->held == 0, 2, "has a hold");
   if (task->ended)
     return ended(L, task);
@@ -295,6 +295,14 @@ static void forget_last(struct task *task) {
 /* go_on(): what was submitted last failed, and the carrier goes on */
 static int l_go_on(lua_State *L) {
   forget_last(task_check(L, 1));
+  return 0;
+}
+
+/* leave_stream(): a root's; its last chain was answered, and the stream is another's */
+static int l_leave_stream(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  luaL_argcheck(L, task->last && task->last->done, 1, "was not told to");
+  task_leave_stream(task);
   return 0;
 }
 
@@ -418,6 +426,7 @@ static const luaL_Reg task_methods[] = {
     {"close", l_close},
     {"submit_last", l_submit_last},
     {"go_on", l_go_on},
+    {"leave_stream", l_leave_stream},
     {"resume", l_resume},
     {"received", l_received},
     {"wait_break", l_wait_break},

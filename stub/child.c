@@ -1,5 +1,6 @@
 /* A cloned child: from its first instruction to its last it uses nothing but its block. */
 #include "child.h"
+#include "handover.h"
 #include "persist.h"
 #include "ring.h"
 
@@ -91,12 +92,26 @@ void child_init(struct afar_start *start) {
   server->carrier = start->carrier = move_up(start->fd[1]);
 }
 
+struct server *child_server_at(int64_t block, const struct server *other) {
+  struct server *server = &((struct child *)block)->server;
+  if (other)
+    memcpy(server, other, sizeof *server);
+  else
+    server_init(server, &kind);
+  server->kind = &kind;
+  server->carrier = -1;
+  server->ring = NULL;
+  return server;
+}
+
 void afar_child(struct afar_start *start) {
   if (!(start->flags & AFAR_START_ORPHAN)) {
     sys_prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (start->ppid != 0 && sys_getppid() != start->ppid)
       sys_exit(1);
   }
+  if (start->flags & CHILD_FRONT)
+    handover_front();
   child_init(start);
   for (;;)
     child_turn(&((struct child *)start)->server);

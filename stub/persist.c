@@ -12,6 +12,7 @@ struct persist {
   uint32_t have;                 /* bytes of the greeting that are there */
   struct afar_greeting greeting; /* of the fresh connection */
   struct afar_greeting owner;    /* of the host whose session it is */
+  int32_t front;                 /* pid, or 0: see persist_front */
   uint8_t broken;                /* more was answered than there is room for: the session can't go on */
   int64_t lease, alone;          /* ms; since when there is no carrier */
   uint64_t requests;             /* bytes of requests that have arrived in this session */
@@ -114,6 +115,10 @@ int64_t persist_begin(struct server *server, const uint64_t args[6]) {
   server->starting = persist;
   server->switched = 1;
   return 0;
+}
+
+void persist_front(struct server *server, int32_t pid) {
+  server->starting->front = pid;
 }
 
 void persist_start(struct server *server) {
@@ -268,6 +273,8 @@ static void begin_session(struct server *server) {
 
 static void attach(struct server *server, uint32_t verdict) {
   struct persist *persist = server->persist;
+  if (persist->front && SYS(NR_WAIT4, persist->front, NULL, WNOHANG | WALL, NULL) > 0)
+    persist->front = 0;
   detach(persist);
   if (verdict == AFAR_BEGUN)
     begin_session(server);

@@ -8,6 +8,9 @@
 /* op PERSIST: 0 or a negative errno; then nothing has changed. */
 int64_t persist_begin(struct server *server, const uint64_t args[6]);
 
+/* The process that serves the stream of what was a root: it is waited for once it has ended. */
+void persist_front(struct server *server, int32_t pid);
+
 /* Sends the last replies over the carrier, and ends that. */
 void persist_start(struct server *server);
 

@@ -7,7 +7,7 @@
 
 #define AFAR_MAGIC 0x52414641u /* "AFAR" */
 #define AFAR_MAJOR 1
-#define AFAR_MINOR 0
+#define AFAR_MINOR 1
 
 /* ---- requests and replies: what flows on channel 0, and on the carrier of every other process ---- */
 
@@ -22,9 +22,9 @@ enum afar_op {
                           is the fd's new number */
   AFAR_OP_PING = 7,    /* root only; args: seconds; exit if the host was silent for so long. 0: never */
   AFAR_OP_RING = 8,    /* not a root's; args: address of a struct afar_ring, the carrier from this one's reply on */
-  AFAR_OP_PERSIST = 9, /* not a root's; args: listening socket, lease in seconds (0: none), the session's two words,
-                          address of the kept table; its carrier ends after this one's reply, and then comes over
-                          connections to that socket */
+  AFAR_OP_PERSIST = 9, /* args: listening socket, lease in seconds (0: none), the session's two words, address of the
+                          kept table; its carrier ends after this one's reply, and then comes over connections to that
+                          socket. A root's stream goes on: a process that it clones serves that */
   AFAR_OP_ACK = 10,    /* args: bytes of replies received in this session; belongs to no chain and has no reply */
   AFAR_OP_TALLY = 11,  /* result: how many system calls of CALLs this process has begun */
   AFAR_OP_COUNT
@@ -136,10 +136,12 @@ enum afar_feature {
   AFAR_F_CHANNELS = 1 << 1,
   AFAR_F_RING = 1 << 2,
   AFAR_F_PERSIST = 1 << 3,
-  AFAR_F_ROOT_RING = 1 << 4, /* a root can have a ring too */
+  AFAR_F_ROOT_RING = 1 << 4,    /* a root can have a ring too */
+  AFAR_F_PERSIST_ROOT = 1 << 5, /* a root may become persistent too */
 };
 
-#define AFAR_FEATURES (AFAR_F_HOLD | AFAR_F_CHANNELS | AFAR_F_RING | AFAR_F_PERSIST | AFAR_F_ROOT_RING)
+#define AFAR_FEATURES                                                                                                  \
+  (AFAR_F_HOLD | AFAR_F_CHANNELS | AFAR_F_RING | AFAR_F_PERSIST | AFAR_F_ROOT_RING | AFAR_F_PERSIST_ROOT)
 
 struct afar_hello {
   uint32_t magic;
@@ -240,6 +242,20 @@ struct afar_anchor {
   uint64_t reserved[7];
 };
 
+/* In the place of a persistent process's stub another one is executed, as `afar STATE`: what it needs is in that file.
+ * The descriptors follow, as int32_t, then the bytes of the kept table's block. */
+struct afar_state {
+  uint32_t magic;
+  uint16_t major, minor;
+  uint32_t size; /* of this struct */
+  int32_t listener;
+  uint64_t lease; /* seconds; 0: none */
+  uint64_t session[2];
+  uint64_t kept;  /* bytes */
+  uint32_t fds;   /* so many were kept open across the execution, and are made close-on-exec again */
+  uint32_t front; /* pid of the process that serves the stream of what was a root; 0: none */
+};
+
 /* In the image of every stub. The host fills in the rest in a copy that it puts where a program is expected: see
  * doc/protocol.md, "Callbacks". */
 struct afar_callback {
@@ -262,6 +278,7 @@ _Static_assert(sizeof(struct afar_callback) == 156, "callback");
 _Static_assert(sizeof(struct afar_ring) == 128 + 4096 + 8192, "ring");
 _Static_assert(sizeof(struct afar_greeting) == 104, "greeting");
 _Static_assert(sizeof(struct afar_welcome) == 168, "welcome");
+_Static_assert(sizeof(struct afar_state) == 56, "state");
 _Static_assert(sizeof(struct afar_hello) % 8 == 0, "hello");
 
 #endif

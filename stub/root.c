@@ -1,5 +1,5 @@
 #include "root.h"
-#include "child.h"
+#include "handover.h"
 #include "ring.h"
 
 #define EVENTS 64 /* taken at once */
@@ -36,6 +36,8 @@ static int64_t perform_other(struct server *server, uint8_t op, const uint64_t a
     return set_silence(args[0]);
   case AFAR_OP_RING:
     return ring_begin(server, args);
+  case AFAR_OP_PERSIST:
+    return handover_begin(server, args);
   default:
     return -EOPNOTSUPP;
   }
@@ -194,6 +196,8 @@ void root_turn(void) {
   int64_t count = 0, left = -1;
   int in_ready = root.in_always;
   server_flush(&root.server);
+  if (root.server.starting)
+    handover_finish();
   if (root.server.ring && serve_ring())
     return;
   if (only_in()) {
@@ -217,6 +221,10 @@ void root_turn(void) {
   channel_serve_always();
 }
 
+void root_begin(void) {
+  server_init(&root.server, &kind);
+}
+
 void root_init(int in, int out) {
   root.in = in;
   root.out = out;
@@ -228,5 +236,5 @@ void root_init(int in, int out) {
   root.channels = (struct channel *)channels;
   struct epoll_event event = {EPOLLIN, 0};
   root.in_always = sys_epoll_ctl(root.epoll, EPOLL_CTL_ADD, in, &event) == -EPERM;
-  server_init(&root.server, &kind);
+  root_begin();
 }

@@ -72,6 +72,9 @@ extern struct root root;
 void root_init(int in, int out);
 void root_turn(void);
 
+/* Its server, with nothing under way. */
+void root_begin(void);
+
 /* Moves an fd to AFAR_FD_ZONE or above, close-on-exec: its number there, or a negative errno (then nothing has
  * changed). One that is there already stays. */
 int root_zone(int fd);

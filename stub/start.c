@@ -1,5 +1,6 @@
 /* From the first instruction of a root to its hello. */
 #include "root.h"
+#include "upgrade.h"
 
 #define USAGE     64 /* exit status: also how a bootstrap finds out whether it can be executed at all */
 #define AT_PAGESZ 6
@@ -125,6 +126,8 @@ void afar_root(uint64_t *stack) {
     read_stack(stack, &inherited);
     be_called(&inherited);
   }
+  if (stack[0] == 2)
+    upgrade_run(number((char *)stack[2]));
   if (stack[0] < 4)
     sys_exit(USAGE);
   read_stack(stack, &inherited);

@@ -24,6 +24,8 @@ enum afar_nr {
   NR_SHUTDOWN = 48,
   NR_GETSOCKNAME = 51,
   NR_GETSOCKOPT = 55,
+  NR_CLONE = 56,
+  NR_WAIT4 = 61,
   NR_UNAME = 63,
   NR_FCNTL = 72,
   NR_GETEUID = 107,
@@ -49,6 +51,7 @@ enum afar_nr {
   NR_PRLIMIT64 = 302,
   NR_PROCESS_VM_READV = 310,
   NR_PROCESS_VM_WRITEV = 311,
+  NR_CLOSE_RANGE = 436,
 };
 
 #endif
