@@ -5,6 +5,7 @@ local requests = require "afar.requests"
 local command = require "afar.command"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local handover = require "afar.handover"
 local machine = require "afar.machine"
 local nursery = require "afar.nursery"
 local process = require "afar.process"
@@ -124,10 +125,23 @@ end
 
 local function ends(child) return pcall(nursery.timeout, GRACE, child.wait, child) end
 
+--- What stays on the far side doesn't hold the connection to it.
+local function leave_child(self)
+  local child = self.child
+  if not child.status and child.parent:is_alive() then
+    if handover.spares(self.machine, child) then child:kill "SIGKILL" end
+    sched.start(pcall, child.wait, child) -- it may be what stays
+  end
+  sched.cancel(self.listener, nursery.cancelled "the connection has ended")
+  self.stderr:close()
+  if self.terminal then self.terminal:close() end
+end
+
 --- Ends it: gently, then not.
 local function end_child(self)
   self.stream:close()
   local child = self.child
+  if self.machine and self.machine.outlived then return leave_child(self) end
   if not child.status and child.parent:is_alive() and not ends(child) then
     if self.survives then child:kill "SIGTERM" end
     if not self.survives or not ends(child) then
@@ -321,7 +335,10 @@ end)
 
 --- root:disconnect(): ends the connection; all that runs below this root ends with it.
 process.define("disconnect", function(self)
-  if rawget(self, "session") then return require("afar.session").leave(self) end
+  if rawget(self, "session") then
+    require("afar.session").leave(self)
+    return handover.close(self)
+  end
   local made = self.machine
   if not self.is_root then error(errors.new(self, "disconnect", {}, "only a root can be disconnected"), 0) end
   if made.local_ then error(errors.new(self, "disconnect", {}, "this machine's root ends with the program"), 0) end

@@ -64,6 +64,13 @@ function here.root()
   return root
 end
 
+--- It has become persistent, and is an ordinary process to this host: the next one to ask for a root gets another. Its stream is kept.
+function here.leave(front)
+  here.fronts = here.fronts or {}
+  here.fronts[#here.fronts + 1] = front
+  root = nil
+end
+
 --- Its pid, or nil when it was not started: for who looks for what is left behind.
 function here.pid() return root and rawget(root, "machine").host_pid end
 

@@ -15,7 +15,7 @@ end
 
 local function refill(machine)
   local ready = machine.ready_links
-  while #ready < READY do
+  while #ready < READY and not machine.outlived do
     ready[#ready + 1] = make(machine)
   end
 end
@@ -32,13 +32,26 @@ function links.ready()
   return fds
 end
 
+--- The numbers, in the root, of those that are ready: they will not be used.
+---@return integer[]
+function links.numbers(machine)
+  local numbers = {}
+  for _, link in ipairs(rawget(machine, "ready_links") or {}) do
+    local number = sched.wait(link.id)
+    if number and number >= 0 then numbers[#numbers + 1] = number end
+    spawn.close(link.fd)
+  end
+  machine.ready_links = {}
+  return numbers
+end
+
 --- A new link: the host's end (the caller's), and the number of the other end in the root, where it is closed by whoever clones.
 ---@return integer fd, integer number
 function links.take(machine)
   machine.ready_links = rawget(machine, "ready_links") or {}
   machines[machine] = true
   refill(machine)
-  local link = table.remove(machine.ready_links, 1)
+  local link = table.remove(machine.ready_links, 1) or make(machine)
   local number = sched.wait(link.id)
   refill(machine)
   if not number or number < 0 then

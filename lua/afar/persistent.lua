@@ -3,6 +3,7 @@
 local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local handover = require "afar.handover"
 local ffi = require "ffi"
 local kept = require "afar.kept"
 local paths = require "afar.path"
@@ -138,6 +139,7 @@ local function rearm(p)
 end
 
 local function become(p, path, socket, lease)
+  if p.is_root then handover.prepare(p, path) end
   local id, facts = session.new_id(), facts_of(p, path, lease)
   local block = kept.first_block(facts)
   local memory = { address = p.space:alloc(p, #block), size = #block }
@@ -163,13 +165,12 @@ local function check(p, path, options)
   local lease = options.lease or 0
   if type(lease) ~= "number" or lease < 0 or lease > 2 ^ 31 / 1000 then fail(p, path, "lease: a number of seconds was expected") end
   if rawget(p, "session") then fail(p, path, "it is persistent already, at " .. p.session.path) end
-  if p.is_root then fail(p, path, "a root ends with its connection", { hint = "p:fork():persistent(...)" }) end
   if p.machine.plain_clone then fail(p, path, "under an emulator that shares no memory nothing is persistent") end
   return math.ceil(lease)
 end
 
 --- p:persistent(path, { lease = seconds, reach = function }): from now on this process stays when the host, its connection or its parent goes, with its
---- children and fds; afar.reconnect(path) takes it up again. path: of a socket, in a directory to which nobody else may write; a name alone
+--- children and fds; a root, too. afar.reconnect(path) takes it up again. path: of a socket, in a directory to which nobody else may write; a name alone
 --- is in $XDG_STATE_HOME/afar (~/.local/state/afar). It gets a session of its own, /dev/null as its standard fds, and no parent-death signal.
 --- lease: it ends by itself, with its children, when no host was connected for so long. reach: gives a process that reaches it, when the
 --- connection breaks. Returns p.
@@ -180,7 +181,7 @@ process.define("persistent", function(self, path, options)
   options = options or {}
   local lease = check(self, path, options)
   local whole, is_default = persistent.path(self, path)
-  tables.leave(self)
+  if not self.is_root then tables.leave(self) end
   local socket = listen(self, whole, is_default)
   local ok, id, facts, memory = pcall(become, self, whole, socket, lease)
   if not ok then
@@ -188,8 +189,10 @@ process.define("persistent", function(self, path, options)
     pcall(socket.close, socket)
     error(id, 0)
   end
+  local closing
+  if self.is_root then closing = select(2, handover.finish(self)) end
   local q = self.machine.root
-  rawset(self, "session", { id = id, path = whole, via = q, reach = options.reach, limit = options.limit })
+  rawset(self, "session", { id = id, path = whole, lease = lease, via = q, reach = options.reach, limit = options.limit })
   local connected, connection = pcall(session.connect, q, whole, id, 0, { resume = true })
   if not connected then
     self.task:fail "lost"
@@ -198,6 +201,7 @@ process.define("persistent", function(self, path, options)
   self.machine = session.machine_of(q, {})
   session.attach(self, q, connection)
   session.watch(self)
+  if closing then closing:wait() end
   kept.begin(self, connection.welcome.anchor, facts, memory)
   return self
 end)
@@ -216,6 +220,7 @@ function persistent.exit(p, code)
   p.task:fail "eof"
   r:wait()
   process.gone(p)
+  handover.reap(p)
   if child and child.parent:is_alive() then return child:wait() end
 end
 

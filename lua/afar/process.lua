@@ -74,7 +74,7 @@ end
 
 local fields = {
   pid = true, task = true, parent = true, child = true, ended = true, stream = true, carrier = true, channel = true,
-  is_root = true, name = true, exec_error = true, block = true, pidfd = true, saved_mask = true,
+  is_root = true, name = true, exec_error = true, block = true, pidfd = true, saved_mask = true, front = true,
 }
 
 function Process:__index(name)

@@ -68,7 +68,7 @@ process.define("unclaimed", function(self)
   local free, numbers = pidfds_of(self, all, named)
   local list, known = {}, known_children(self)
   for _, pid in ipairs(child_pids(self)) do
-    if not pids[pid] and not known[pid] then
+    if not pids[pid] and not known[pid] and not (self.front and self.front.pid == pid) then
       local pidfd = free[pid] or self:syscall("pidfd_open", pid, 0)
       local command = command_of(self, pid)
       list[#list + 1] = { child = children.adopt(self, pid, pidfd, { command }), command = command }
