@@ -53,7 +53,7 @@ for _, name in ipairs {
 end
 
 -- Processes that outlive their host.
-for _, name in ipairs { "afar.persistent", "afar.kept", "afar.reconnect", "afar.unclaimed" } do
+for _, name in ipairs { "afar.persistent", "afar.kept", "afar.reconnect", "afar.unclaimed", "afar.upgrade" } do
   require(name)
 end
 

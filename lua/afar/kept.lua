@@ -262,6 +262,16 @@ function kept.refresh(p, facts)
   if not ok then error(err, 0) end
 end
 
+--- The bytes of a block that says the same in a memory where nothing else is.
+function kept.portable(p)
+  local self = p.kept_state
+  local content = content_of(self)
+  local facts = {}
+  for key, value in pairs(content.facts) do facts[key] = value end
+  facts.regions, facts.own_regions = {}, {}
+  return anchor.block({ facts = facts, entries = content.entries }, self.generation + 1)
+end
+
 function kept.facts(p) return p.kept_state.facts end
 
 --- p:lost(): the names of entries that are not what they were, each with the reason, after a reconnect. They are forgotten when the name is

@@ -51,6 +51,7 @@ local function take_up(p, q, connection)
   local content, generation, memory = anchor.read(p, welcome.anchor)
   if not content then error(errors.new(p, "reconnect", { p.session.path }, "it never became persistent wholly", { name = "kept" }), 0) end
   local facts = content.facts
+  p.session.lease = facts.lease or 0
   p.machine.hello.sigmask, p.machine.hello.nofile = facts.sigmask, facts.nofile
   for name, value in pairs(facts.environ) do p.environ[name] = value end
   local block = { address = welcome.block, size = welcome.block_size }

@@ -20,6 +20,8 @@ local RETRY_FIRST, RETRY_MOST = 0.05, 2 -- seconds
 ---@class afar.Session
 ---@field id string          16 random bytes
 ---@field path string        of the socket
+---@field lease integer       seconds
+---@field listener integer    the socket's number in the process
 ---@field via afar.Process   by which it is reached
 ---@field reach? fun(): afar.Process  gives another that reaches it
 ---@field limit number       seconds
@@ -200,7 +202,7 @@ function session.attach(p, q, connection)
   p.machine = session.machine_of(q, nil, p.machine)
   if rawget(p, "handoff") then p.handoff.task:close() end
   p.handoff = { task = tasks.child(connection.handoff, welcome.hold_slots, welcome.read_max), carrier = welcome.handoff }
-  p.carrier, p.own_fds = welcome.carrier, welcome.fds
+  p.carrier, p.own_fds, self.listener = welcome.carrier, welcome.fds, welcome.listener
   for number in pairs(self.internal or {}) do p.table.internal[number] = nil end
   self.internal = {}
   for _, number in ipairs(welcome.fds) do

@@ -1,9 +1,9 @@
---- Subcommands of the command: `afar ps`, `afar attach`, `afar stop`. Each is a module with `usage` (a line), `least` and `most` (how many arguments
+--- Subcommands of the command: `afar ps`, `afar attach`, `afar stop`, `afar upgrade`. Each is a module with `usage` (a line), `least` and `most` (how many arguments
 --- it takes), and `run(...)`, which gets them.
 
 local cli = {}
 
-local modules = { ps = "afar.cli.ps", attach = "afar.cli.attach", stop = "afar.cli.stop" }
+local modules = { ps = "afar.cli.ps", attach = "afar.cli.attach", stop = "afar.cli.stop", upgrade = "afar.cli.upgrade" }
 
 local function run(name, words)
   local command = require(modules[name])
