@@ -45,7 +45,7 @@ int64_t handover_begin(struct server *server, const uint64_t args[6]) {
   }
   tell(GIVE_UP);
   if (pid > 0)
-    SYS(NR_WAIT4, pid, NULL, WALL, NULL);
+    SYS(NR_WAIT4, pid, NULL, WAIT_ALL, NULL);
   sys_unmap((void *)handover.block, CHILD_BLOCK_SIZE);
   return error;
 }

@@ -273,7 +273,7 @@ static void begin_session(struct server *server) {
 
 static void attach(struct server *server, uint32_t verdict) {
   struct persist *persist = server->persist;
-  if (persist->front && SYS(NR_WAIT4, persist->front, NULL, WNOHANG | WALL, NULL) > 0)
+  if (persist->front && SYS(NR_WAIT4, persist->front, NULL, WAIT_NOHANG | WAIT_ALL, NULL) > 0)
     persist->front = 0;
   detach(persist);
   if (verdict == AFAR_BEGUN)
