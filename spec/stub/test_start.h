@@ -207,7 +207,7 @@ static void what_is_not_understood_ends_it(void) {
     int type;
     uint32_t value;
   } bad[] = {{0, AFAR_DATA, 0},  {0, AFAR_DATA, 65537}, {3, AFAR_DATA, 0}, {0, AFAR_CREDIT, 1}, {0, AFAR_EOF, 0},
-             {0, AFAR_CLOSE, 0}, {0, AFAR_FD, 3},       {1, 7, 0},         {1, 255, 0}};
+             {0, AFAR_CLOSE, 0}, {0, AFAR_FD, 3},       {1, 8, 0},         {1, 255, 0}};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     struct far *far = begin();
     send_frame(far, bad[i].channel, bad[i].type, bad[i].value);
