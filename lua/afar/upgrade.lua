@@ -104,8 +104,9 @@ local function start(p, program, state)
 end
 
 --- p:upgrade(): the stub of this persistent process becomes that of this host, in place: its pid, its children, its fds and what it keeps stay. Nothing
---- else may be under way in it, and what it has cloned that has not executed anything stays with the memory of before. Returns the process anew, as reconnect does; this object is used up. When it
---- can't be done (no memory; executing from memory is forbidden) that is raised, and all is as it was.
+--- else may be under way in it; what it has cloned that has not executed anything stays with the memory of before. Returns the process anew, as
+--- reconnect does; this object is used up. When it can't be done (no memory; executing from memory is forbidden) that is raised, and all is as
+--- it was.
 ---@return afar.Process
 process.define("upgrade", function(self)
   local mine = rawget(self, "session")

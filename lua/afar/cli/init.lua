@@ -1,5 +1,5 @@
---- Subcommands of the command: `afar ps`, `afar attach`, `afar stop`, `afar upgrade`. Each is a module with `usage` (a line), `least` and `most` (how many arguments
---- it takes), and `run(...)`, which gets them.
+--- Subcommands of the command: `afar ps`, `afar attach`, `afar stop`, `afar upgrade`. Each is a module with `usage` (a line), `least` and
+--- `most` (how many arguments it takes), and `run(...)`, which gets them.
 
 local cli = {}
 
