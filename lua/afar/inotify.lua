@@ -3,6 +3,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local errors = require "afar.error"
+local events = require "afar.events"
 local fds = require "afar.fd"
 local process = require "afar.process"
 
@@ -42,24 +43,12 @@ end)
 ---@field mask integer    event.IN_CREATE etc. tell the same as true or false
 ---@field cookie integer  common to IN_MOVED_FROM and IN_MOVED_TO of one rename
 ---@field wd integer
-local Event = { __name = "inotify event" }
-
-function Event:__index(key)
-  local bits = type(key) == "string" and rawget(self, "sys").C[key]
-  if not bits or key:sub(1, 3) ~= "IN_" then return nil end
-  return bit.band(rawget(self, "mask"), bits) ~= 0
-end
-
-local FLAGS = [[IN_ACCESS IN_MODIFY IN_ATTRIB IN_CLOSE_WRITE IN_CLOSE_NOWRITE IN_OPEN IN_MOVED_FROM IN_MOVED_TO IN_CREATE IN_DELETE
-IN_DELETE_SELF IN_MOVE_SELF IN_UNMOUNT IN_Q_OVERFLOW IN_IGNORED IN_ISDIR]]
-
-function Event:__tostring()
-  local names = {}
-  for name in FLAGS:gmatch "%S+" do
-    if self[name] then names[#names + 1] = name end
-  end
-  return ("%s %s%s"):format(table.concat(names, "|"), self.path or "", self.name and "/" .. self.name or "")
-end
+local Event = events.kind(
+  "inotify event",
+  "IN_",
+  [[IN_ACCESS IN_MODIFY IN_ATTRIB IN_CLOSE_WRITE IN_CLOSE_NOWRITE IN_OPEN IN_MOVED_FROM IN_MOVED_TO IN_CREATE IN_DELETE
+  IN_DELETE_SELF IN_MOVE_SELF IN_UNMOUNT IN_Q_OVERFLOW IN_IGNORED IN_ISDIR]]
+)
 
 -- ---- the sequence ----
 

@@ -28,8 +28,8 @@ local function own_numbers(p)
   for _, child in pairs(rawget(p, "kids") or {}) do
     if not child.status then own[child.pidfd] = true end
   end
-  local watch = rawget(p, "watch")
-  if watch and watch.epoll then own[watch.epoll] = true end
+  local many = rawget(p, "watch")
+  if many and many.epoll then own[many.epoll] = true end
   return own
 end
 
