@@ -11,6 +11,7 @@ local stats = require "afar.stat"
 local directory = {}
 
 local PARTS = { 16 * 1024, 4096 } -- bytes of entries in a chain: the second shows the end of nearly all directories
+local MORE_PARTS = { 32768, 32768, 32768, 32768 } -- of what is known to be longer
 local ENTRIES_MOST = 500 -- looked at in one chain
 
 --- The condition of a request whose failure the caller looks at; nil: none.
@@ -56,9 +57,10 @@ end
 --- Records the reading of a directory. Returns a function that gives, once it was answered: the entries { name =, type = } so far, whether that
 --- is all, and the errno when it failed; and the last request, which gives 0 when that was all.
 ---@param fd afar.Ref|integer
-function directory.record_entries(r, fd)
+---@param sizes? integer[] bytes of entries, as many as are taken at once
+function directory.record_entries(r, fd, sizes)
   local parts, before = {}, requests.source(fd)
-  for i, size in ipairs(PARTS) do
+  for i, size in ipairs(sizes or PARTS) do
     local at = r:scratch(size)
     local ref = r:call("getdents64", if_ok(before), fd, at, size)
     parts[i] = { ref = ref, data = directory.fetch_result(r, at, size, ref) }
@@ -81,7 +83,7 @@ function directory.rest(fd, list)
   while true do
     local r = requests.record(p)
     r.args = { n = 1, fd }
-    local finish = directory.record_entries(r, fds.near(fd, p, "getdents64"))
+    local finish = directory.record_entries(r, fds.near(fd, p, "getdents64"), MORE_PARTS)
     r:run()
     local more, ended, errno = finish(r)
     if errno then error(errors.errno(p, "getdents64", r.args, errno), 0) end
@@ -131,12 +133,14 @@ end)
 
 -- ---- looking at many ----
 
---- The names as the kernel takes them, in one piece of memory: their addresses.
-local function store_names(r, names)
-  local at, where = r:bytes(table.concat(names, "\0") .. "\0"), {}
-  for i, name in ipairs(names) do
+--- Many strings in one piece of memory, which goes there at once: their addresses. Each is followed by a NUL.
+---@param strings string[]
+---@return number[]
+function directory.store(r, strings)
+  local at, where = r:bytes(table.concat(strings, "\0") .. "\0"), {}
+  for i, text in ipairs(strings) do
     where[i] = at
-    at = at + #name + 1
+    at = at + #text + 1
   end
   return where
 end
@@ -163,7 +167,7 @@ function directory.record_stats(r, dirfd, names, flags)
   if #names == 0 then return function() return {}, {} end end
   local size = stats.size(r.machine)
   local step = size + (-size) % 16
-  local where, at, refs = store_names(r, names), r:scratch(step * #names), {}
+  local where, at, refs = directory.store(r, names), r:scratch(step * #names), {}
   for i in ipairs(names) do
     refs[i] = r:call("newfstatat", if_ok(), dirfd, where[i], at + (i - 1) * step, flags)
   end
@@ -254,14 +258,21 @@ process.define("mkdir_p", function(self, path, mode)
   return count
 end)
 
---- An fd of the directory in which `path` is, and the name there. Raises for what has no such name: "/", "..".
----@return afar.Fd, string
-function directory.parent(p, path, call)
+--- The name at the end of a path. Raises for what has no such name: "/", "..".
+---@return string
+function directory.last_name(p, path, call)
   if type(path) ~= "string" or path == "" then error(call .. ": the path must be a string", 0) end
   local name = paths.basename(path)
   if name == "" or name == "." or name == ".." then
     error(errors.new(p, call, { path }, "it must end in a name"), 0)
   end
+  return name
+end
+
+--- An fd of the directory in which `path` is, and the name there.
+---@return afar.Fd, string
+function directory.parent(p, path, call)
+  local name = directory.last_name(p, path, call)
   return p:open(paths.dirname(path), "O_RDONLY|O_DIRECTORY"), name
 end
 

@@ -78,6 +78,12 @@ function fd.forget(self)
   if self.table.handles[self.number] == self then self.table.handles[self.number] = nil end
 end
 
+--- Closes it, and waits for no answer.
+function fd.drop(self)
+  fd.forget(self)
+  close_later(self.table, self.number, self.process.machine)
+end
+
 local function check_handle(value, owner, call)
   if value.state.closed then
     error(errors.new(owner, call, nil, ("fd %d was closed before"):format(value.number), { name = "EBADF" }), 0)

@@ -29,7 +29,8 @@ function Stat:__tostring()
   return ("%s, %s, %d bytes, uid %d, gid %d"):format(self.type, self.permissions, self.st_size, self.st_uid, self.st_gid)
 end
 
-local WHOLE = { "st_dev", "st_ino", "st_mode", "st_nlink", "st_uid", "st_gid", "st_rdev", "st_size", "st_blksize", "st_blocks" }
+--- Before 1970: negative.
+local function time(seconds, nanoseconds) return tonumber(ffi.cast("int64_t", seconds)) + tonumber(nanoseconds) * 1e-9 end
 
 ---@param machine afar.Machine
 ---@param bytes string  the kernel's structure
@@ -37,11 +38,13 @@ local WHOLE = { "st_dev", "st_ino", "st_mode", "st_nlink", "st_uid", "st_gid", "
 function stat.decode(machine, bytes)
   local raw = ffi.new(machine.sys.ctype.stat)
   ffi.copy(raw, bytes, ffi.sizeof(raw))
-  local self = {}
-  for _, field in ipairs(WHOLE) do self[field] = tonumber(raw[field]) end
-  for _, time in ipairs { "st_atime", "st_mtime", "st_ctime" } do
-    self[time] = tonumber(ffi.cast("int64_t", raw[time])) + tonumber(raw[time .. "_nsec"]) * 1e-9 -- before 1970: negative
-  end
+  -- Each field by its name: what is looked up by a variable is slow.
+  local self = {
+    st_dev = tonumber(raw.st_dev), st_ino = tonumber(raw.st_ino), st_mode = tonumber(raw.st_mode), st_nlink = tonumber(raw.st_nlink),
+    st_uid = tonumber(raw.st_uid), st_gid = tonumber(raw.st_gid), st_rdev = tonumber(raw.st_rdev), st_size = tonumber(raw.st_size),
+    st_blksize = tonumber(raw.st_blksize), st_blocks = tonumber(raw.st_blocks), st_atime = time(raw.st_atime, raw.st_atime_nsec),
+    st_mtime = time(raw.st_mtime, raw.st_mtime_nsec), st_ctime = time(raw.st_ctime, raw.st_ctime_nsec),
+  }
   self.type = TYPES[math.floor(self.st_mode / 4096) % 16] or "unknown"
   self.permissions = ("%04o"):format(self.st_mode % 4096)
   return setmetatable(self, Stat)

@@ -87,12 +87,12 @@ describe("round trips to a far machine", function()
     for i = 1, 40 do afar.here:mkdir_p(("%s/tree2/%d"):format(dir, i)) end
     p:remove_tree(dir .. "/tree2")
   end)
-  it("6: copy_tree of 60 files", function()
+  it("3: copy_tree of 60 files", function()
     for i = 1, 60 do
       afar.here:mkdir_p(dir .. "/source")
       afar.here:write_file(("%s/source/%d"):format(dir, i), "text")
     end
-    assert.equal(6, trips(root.copy_tree, afar.here, dir .. "/source", root, dir .. "/copied"))
+    assert.equal(3, trips(root.copy_tree, afar.here, dir .. "/source", root, dir .. "/copied"))
   end)
 
   it("3 at most: run", function()

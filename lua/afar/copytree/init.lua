@@ -5,13 +5,16 @@ local copy = require "afar.copy"
 local directory = require "afar.directory"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local nursery = require "afar.nursery"
 local paths = require "afar.path"
 local place = require "afar.copytree.place"
 local process = require "afar.process"
 local stats = require "afar.stat"
+local together = require "afar.copytree.together"
 
 local BATCH = 64 -- entries in one chain
 local SMALL = 64 * 1024 -- bytes of a file that goes with others in one chain
+local BATCH_BYTES = 512 * 1024 -- bytes of such files in one chain
 local PART = 1024 * 1024 -- of a sparse file's data at once
 local LINK_MOST = 4096
 
@@ -19,15 +22,15 @@ local if_ok = directory.if_ok
 
 -- ---- reading many at once ----
 
-local function record_open_file(r, dirfd, name)
+local function record_open_file(r, dirfd, name_at)
   local C = r.sys.C
-  return r:call("openat", if_ok(), dirfd, r:string(name), C.O_RDONLY + C.O_NOFOLLOW + C.O_NONBLOCK + C.O_NOCTTY + C.O_CLOEXEC, 0)
+  return r:call("openat", if_ok(), dirfd, name_at, C.O_RDONLY + C.O_NOFOLLOW + C.O_NONBLOCK + C.O_NOCTTY + C.O_CLOEXEC, 0)
 end
 
 local record = {}
 
 function record.file(r, dirfd, item)
-  item.opened = record_open_file(r, dirfd, item.name)
+  item.opened = record_open_file(r, dirfd, item.name_at)
   local size = item.stat.st_size + 1 -- one more: that it has grown is seen
   local at = r:scratch(size)
   item.read = r:call("read", if_ok(item.opened), item.opened, at, size)
@@ -38,7 +41,7 @@ end
 
 function record.symlink(r, dirfd, item)
   local at = r:scratch(LINK_MOST)
-  item.read = r:call("readlinkat", if_ok(), dirfd, r:string(item.name), at, LINK_MOST)
+  item.read = r:call("readlinkat", if_ok(), dirfd, item.name_at, at, LINK_MOST)
   item.fetched = directory.fetch_result(r, at, LINK_MOST, item.read)
 end
 
@@ -62,12 +65,14 @@ end
 
 --- Reads what fits into one chain of the items; directories are opened and listed: item.from, item.list.
 local function read_all(job, dir, items)
-  local r = requests.record(job.from)
+  local r, names = requests.record(job.from), {}
+  for i, item in ipairs(items) do names[i] = item.name end
+  for i, at in ipairs(directory.store(r, names)) do items[i].name_at = at end
   for _, item in ipairs(items) do
     local f = not item.alone and record[item.kind]
     if f then f(r, dir.number, item) end
   end
-  if r.count > 0 then r:run() end
+  if r.count > 0 then r:run() else r:drop() end
   for _, item in ipairs(items) do
     local opened = item.kind == "directory" and r:result(item.opened) or -1
     if opened >= 0 then item.from = fds.new(job.from, opened, "directory") end
@@ -78,7 +83,7 @@ local function read_all(job, dir, items)
       local ended, errno
       item.list, ended, errno = item.listing(r)
       if errno then fail(job, item, "getdents64", errno) end
-      if not ended then directory.rest(item.from, item.list) end
+      item.more = not ended
     end
     item.opened = nil
   end
@@ -115,8 +120,11 @@ local function classify(job, item)
   if stat.st_nlink > 1 then
     local key = ("%d:%d"):format(stat.st_dev, stat.st_ino)
     item.first = job.links[key]
-    if item.first then item.kind = "link" end
-    job.links[key] = item.first or item.path
+    if item.first then
+      item.kind = "link"
+    else
+      job.links[key], item.is_first = item.path, true
+    end
   end
   item.sparse = item.kind == "file" and stat.st_blocks * 512 < stat.st_size
   item.alone = item.kind == "file" and (item.sparse or stat.st_size > SMALL)
@@ -188,60 +196,122 @@ local function select_items(items, f)
   return some
 end
 
-local function copy_some(job, dir, to_dir, entries, at)
-  local items = look(job, dir, entries, at)
-  for _, item in ipairs(items) do classify(job, item) end
-  read_all(job, dir, items)
-  place.all(job, to_dir, select_items(items, function(item) return not item.alone and item.kind ~= "link" end))
+--- Lists of items that one chain each may carry.
+local function parts_of(items)
+  local parts, bytes = {}, math.huge
   for _, item in ipairs(items) do
-    if item.alone then copy_alone(job, dir, to_dir, item) end
-  end
-  place.all(job, to_dir, select_items(items, function(item) return item.kind == "link" end))
-  for _, item in ipairs(items) do
-    if item.kind == "directory" then
-      copy_directory(job, item.from, item.to, item.list, item.path)
-      place.finish(job, item, item.from, item.to)
-      item.from:close()
+    local size = item.kind == "file" and not item.alone and item.stat.st_size or 0
+    bytes = bytes + size
+    if bytes > BATCH_BYTES then
+      parts[#parts + 1], bytes = {}, size
     end
+    table.insert(parts[#parts], item)
   end
+  return parts
+end
+
+local function copy_links(job, to_dir, items)
+  local links = select_items(items, function(item) return item.kind == "link" end)
+  for _, item in ipairs(links) do job.together:await(item.first) end
+  place.all(job, to_dir, links)
+end
+
+--- The directory is done once all that it has itself is there; what is in those below needs it no more.
+local function copy_into(job, item)
+  if item.more then directory.rest(item.from, item.list) end
+  copy_directory(job, item.from, item.to, item.list, item.path)
+  place.finish(job, item, item.from, item.to)
+  fds.drop(item.from)
+  job.together.directories = job.together.directories - 1
+end
+
+--- All of a batch that goes in chains. Returns its items: large files and the directories' contents are left to do.
+local function copy_small(job, dir, to_dir, entries, at)
+  local items
+  job.together:batch(function()
+    items = look(job, dir, entries, at)
+    for _, item in ipairs(items) do classify(job, item) end
+    local parts = parts_of(items)
+    if parts[1] then read_all(job, dir, parts[1]) end
+    return parts
+  end, function(parts)
+    for i, part in ipairs(parts) do
+      if i > 1 then read_all(job, dir, part) end
+      place.all(job, to_dir, select_items(part, function(item) return not item.alone and item.kind ~= "link" end))
+      for _, item in ipairs(part) do item.data = nil end
+    end
+  end)
+  return items
+end
+
+local function copy_some(job, dir, to_dir, entries, at)
+  local items, directories = copy_small(job, dir, to_dir, entries, at), {}
+  for _, item in ipairs(items) do
+    if item.kind == "directory" then directories[#directories + 1] = item end
+  end
+  job.together.directories = job.together.directories + #directories
+  nursery.nursery(function(n)
+    for _, item in ipairs(items) do
+      if item.alone then job.together:share(n, copy_alone, job, dir, to_dir, item) end
+    end
+  end)
+  for _, item in ipairs(items) do
+    if item.is_first then job.together:announce(item.path) end
+  end
+  copy_links(job, to_dir, items)
   job.count = job.count + #items
   if job.progress then job.progress(job.count) end
+  for _, item in ipairs(directories) do job.together:share(job.nursery, copy_into, job, item) end
 end
 
 function copy_directory(job, dir, to_dir, list, at)
-  for first = 1, #list, BATCH do
-    copy_some(job, dir, to_dir, { unpack(list, first, math.min(first + BATCH - 1, #list)) }, at)
-  end
+  nursery.nursery(function(n)
+    for first = 1, #list, BATCH do
+      local entries = { unpack(list, first, math.min(first + BATCH - 1, #list)) }
+      if job.together:has_room() and first + BATCH <= #list then
+        n:spawn(copy_some, job, dir, to_dir, entries, at)
+      else
+        copy_some(job, dir, to_dir, entries, at)
+      end
+    end
+  end)
 end
 
 -- ---- the whole ----
 
 --- The source's own directory, as an item.
 local function top(job)
-  local from = job.from:open(job.source, "O_RDONLY|O_DIRECTORY")
   local r = requests.record(job.from)
-  local at = r:scratch(stats.size(job.from.machine))
-  local stat = r:call("fstat", nil, from.number, at)
-  local data = r:fetch(at, stats.size(job.from.machine), { if_ok = stat })
-  local listed = r:call("flistxattr", if_ok(), from.number, 0, 0)
+  r.args = { n = 1, job.source }
+  local size = stats.size(job.from.machine)
+  local at = r:scratch(size)
+  local opened = directory.record_open(r, r.sys.C.AT_FDCWD, job.source, true)
+  local stat = r:call("fstat", if_ok(opened), opened, at)
+  local data = r:fetch(at, size, if_ok(stat))
+  local listed = r:call("flistxattr", if_ok(opened), opened, 0, 0)
+  local listing = directory.record_entries(r, opened)
   r:run()
-  local item = { from = from, bytes = r:data(data), target = job.target, source = job.source }
+  if r:result(opened) < 0 then error(errors.errno(job.from, "open", r.args, -r:result(opened)), 0) end
+  local item = { from = fds.new(job.from, r:result(opened), "directory"), target = job.target, source = job.source, path = "", kind = "directory" }
+  item.bytes = r:data(data)
   item.attributes = job.attributes and r:result(listed) > 0
   item.stat = stats.decode(job.from.machine, item.bytes)
+  local ended, errno
+  item.list, ended, errno = listing(r)
+  if errno then fail(job, item, "getdents64", errno) end
+  item.more = not ended
   return item
 end
 
 local function copy_top(job, item)
-  local parent, name = directory.parent(job.to, job.target, "copy_tree")
-  item.name, item.kind = name, "directory"
-  local ok, err = pcall(place.all, job, parent, { item })
-  parent:close()
-  if not ok then error(err, 0) end
-  job.root = item.to
-  if job.from.machine == job.to.machine then job.own = item.to:fstat() end
+  job.owner, job.root = place.top(job, item)
+  if job.from.machine == job.to.machine then job.own = job.root:fstat() end
   if job.own then refuse_itself(job, item) end
-  copy_directory(job, item.from, item.to, directory.rest(item.from, {}), "")
-  place.finish(job, item, item.from, item.to)
+  nursery.nursery(function(n)
+    job.nursery = n
+    job.together.directories = 1
+    copy_into(job, item)
+  end)
 end
 
 local OPTIONS = { merge = true, attributes = true, progress = true }
@@ -249,7 +319,7 @@ local OPTIONS = { merge = true, attributes = true, progress = true }
 --- p:copy_tree(source, other, target, options): the directory `source` of this process's is copied to where `other` is (which may be this process), with
 --- owner (where `other` is root; else it belongs to `other`, and set-user-id bits are left out), mode, times, extended attributes, symbolic
 --- links, hard links among what is copied, fifos and devices; holes in files stay holes. Symbolic links are not followed (but `source` may be one).
---- `target` must not be there yet. Small files go 64 in three round trips. When it fails, what was copied so far stays.
+--- `target` must not be there yet. Small files go 64 in a chain, and many such chains are under way at once. When it fails, what was copied so far stays.
 --- options: merge = true: `target` may be there; directories are joined, other things replaced; attributes = false: without extended attributes; progress =
 --- function(count) of entries that are done. Returns how many entries there were.
 ---@param source string
@@ -265,11 +335,13 @@ process.define("copy_tree", function(self, source, other, target, options)
   end
   local job = {
     from = self, to = other, source = source, target = target or source, merge = options.merge, progress = options.progress,
-    attributes = options.attributes ~= false, owner = other:geteuid() == 0, links = {}, count = 0, C = other.machine.sys.C,
+    attributes = options.attributes ~= false, links = {}, count = 0, C = other.machine.sys.C,
+    together = together.new(self.machine.local_),
   }
   local item = top(job)
   local ok, err = pcall(copy_top, job, item)
-  item.from:close()
+  if not item.from.state.closed then fds.drop(item.from) end
+  if job.root then fds.drop(job.root) end
   if not ok then error(err, 0) end
   return job.count
 end)

@@ -1,21 +1,22 @@
 --- For p:copy_tree: puts what was read at the source into a directory at the destination, many entries in one chain.
 
-local ffi = require "ffi"
 local requests = require "afar.requests"
 local directory = require "afar.directory"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local paths = require "afar.path"
+local stats = require "afar.stat"
 
 local place = {}
 
 local if_ok = directory.if_ok
 
---- What utimensat takes, exactly as the source's kernel said it.
+local TIMES = 32 -- bytes of two timespecs
+
+--- What utimensat takes, exactly as the source's kernel said it: there the four numbers stand side by side.
 local function times_of(job, bytes)
-  local raw = ffi.new(job.from.machine.sys.ctype.stat)
-  ffi.copy(raw, bytes, ffi.sizeof(raw))
-  local times = ffi.new("int64_t[4]", raw.st_atime, raw.st_atime_nsec, raw.st_mtime, raw.st_mtime_nsec)
-  return ffi.string(times, 32)
+  local at = stats.offset(job.from.machine, "st_atime")
+  return bytes:sub(at + 1, at + TIMES)
 end
 
 --- Permissions; without its owner a set-user-id program must not stay one.
@@ -35,7 +36,7 @@ end
 local function steps_of_fd(r, job, steps, fd, item)
   if job.owner then step(r, steps, "fchown", fd, item.stat.st_uid, item.stat.st_gid) end
   step(r, steps, "fchmod", fd, mode_of(job, item.stat))
-  step(r, steps, "utimensat", fd, 0, r:bytes(times_of(job, item.bytes)), 0)
+  step(r, steps, "utimensat", fd, 0, item.times_at, 0)
 end
 
 --- Raises the first step that failed.
@@ -53,52 +54,65 @@ end
 
 -- ---- kinds of entries ----
 
+--- Names, contents (of a hard link: its first name) and times of all items go there in one piece.
+local function store_all(r, job, items)
+  local strings = {}
+  for i, item in ipairs(items) do
+    strings[3 * i - 2], strings[3 * i - 1], strings[3 * i] = times_of(job, item.bytes), item.name, item.data or item.first or ""
+  end
+  local where = directory.store(r, strings)
+  for i, item in ipairs(items) do
+    item.times_at, item.name_at, item.data_at = where[3 * i - 2], where[3 * i - 1], where[3 * i]
+  end
+end
+
 local function record_new_file(r, job, dirfd, item, steps)
   local C = job.C
   local flags = C.O_WRONLY + C.O_CREAT + C.O_EXCL + C.O_NOFOLLOW + C.O_CLOEXEC
-  return step(r, steps, "openat", dirfd, r:string(item.name), flags, 384)
+  return step(r, steps, "openat", dirfd, item.name_at, flags, 384)
 end
 
 local record = {}
 
 function record.file(r, job, dirfd, item, steps)
   local fd = record_new_file(r, job, dirfd, item, steps)
-  if #item.data > 0 then step(r, steps, "write", fd, r:bytes(item.data), #item.data) end
+  if #item.data > 0 then step(r, steps, "write", fd, item.data_at, #item.data) end
   steps_of_fd(r, job, steps, fd, item)
   r:call("close", if_ok(fd), fd)
 end
 
-local function steps_of_name(r, job, dirfd, item, steps, at)
-  local nofollow = job.C.AT_SYMLINK_NOFOLLOW
-  if job.owner then step(r, steps, "fchownat", dirfd, at, item.stat.st_uid, item.stat.st_gid, nofollow) end
-  step(r, steps, "utimensat", dirfd, at, r:bytes(times_of(job, item.bytes)), nofollow)
+local function steps_of_owner(r, job, dirfd, item, steps)
+  if job.owner then step(r, steps, "fchownat", dirfd, item.name_at, item.stat.st_uid, item.stat.st_gid, job.C.AT_SYMLINK_NOFOLLOW) end
+end
+
+local function step_of_times(r, job, dirfd, item, steps)
+  step(r, steps, "utimensat", dirfd, item.name_at, item.times_at, job.C.AT_SYMLINK_NOFOLLOW)
 end
 
 function record.symlink(r, job, dirfd, item, steps)
-  local at = r:string(item.name)
-  step(r, steps, "symlinkat", r:string(item.data), dirfd, at)
-  steps_of_name(r, job, dirfd, item, steps, at)
+  step(r, steps, "symlinkat", item.data_at, dirfd, item.name_at)
+  steps_of_owner(r, job, dirfd, item, steps)
+  step_of_times(r, job, dirfd, item, steps)
 end
 
 --- A fifo, a socket's name, a device. (The mode is that of mknod less the umask, made good by a chmod through the name, which is ours, new and no link.)
 function record.special(r, job, dirfd, item, steps)
-  local at = r:string(item.name)
-  step(r, steps, "mknodat", dirfd, at, item.stat.st_mode - item.stat.st_mode % 4096 + 384, item.stat.st_rdev)
-  if job.owner then step(r, steps, "fchownat", dirfd, at, item.stat.st_uid, item.stat.st_gid, job.C.AT_SYMLINK_NOFOLLOW) end
-  step(r, steps, "fchmodat", dirfd, at, mode_of(job, item.stat))
-  step(r, steps, "utimensat", dirfd, at, r:bytes(times_of(job, item.bytes)), job.C.AT_SYMLINK_NOFOLLOW)
+  step(r, steps, "mknodat", dirfd, item.name_at, item.stat.st_mode - item.stat.st_mode % 4096 + 384, item.stat.st_rdev)
+  steps_of_owner(r, job, dirfd, item, steps)
+  step(r, steps, "fchmodat", dirfd, item.name_at, mode_of(job, item.stat))
+  step_of_times(r, job, dirfd, item, steps)
 end
 
 function record.link(r, job, dirfd, item, steps)
-  step(r, steps, "linkat", job.root.number, r:string(item.first), dirfd, r:string(item.name), 0)
+  step(r, steps, "linkat", job.root.number, item.data_at, dirfd, item.name_at, 0)
 end
 
 --- Made so that only we can look in meanwhile; it gets its mode when it is full.
 function record.directory(r, job, dirfd, item, steps)
-  local at = r:string(item.name)
-  local made = r:call("mkdirat", if_ok(), dirfd, at, 448)
+  local dir = requests.source(dirfd)
+  local made = r:call("mkdirat", if_ok(dir), dirfd, item.name_at, 448)
   if not job.merge then steps[1] = made end
-  local opened = directory.record_open(r, dirfd, item.name, false, if_ok(not job.merge and made or nil))
+  local opened = directory.record_open(r, dirfd, item.name, false, if_ok(not job.merge and made or dir))
   steps[#steps + 1] = opened
   item.opened = opened
 end
@@ -108,10 +122,11 @@ end
 function place.all(job, dir, items)
   if #items == 0 then return end
   local r, all = requests.record(job.to), {}
+  store_all(r, job, items)
   for i, item in ipairs(items) do
     local steps = {}
     if job.merge and item.kind ~= "directory" then
-      r:call("unlinkat", if_ok(), dir.number, r:string(item.name), 0)
+      r:call("unlinkat", if_ok(), dir.number, item.name_at, 0)
     end
     record[item.kind](r, job, dir.number, item, steps)
     all[i] = steps
@@ -122,6 +137,27 @@ function place.all(job, dir, items)
     if opened >= 0 then item.to = fds.new(job.to, opened, "directory") end
   end
   for i, item in ipairs(items) do check(r, job, item, all[i]) end
+end
+
+--- Makes the directory that is to hold all, relative to its parent. Returns whether `job.to` may give files to anybody (it is root), and an
+--- fd of the directory that stays when item.to was used up.
+---@return boolean, afar.Fd
+function place.top(job, item)
+  local name = directory.last_name(job.to, job.target, "copy_tree")
+  local r, steps = requests.record(job.to), {}
+  r.args = { n = 1, job.target }
+  local euid = r:call("geteuid", if_ok())
+  local parent = directory.record_open(r, job.C.AT_FDCWD, paths.dirname(job.target), true)
+  item.name, item.name_at = name, r:string(name)
+  record.directory(r, job, parent, item, steps)
+  local root = r:call("fcntl", if_ok(item.opened), item.opened, job.C.F_DUPFD_CLOEXEC, 3)
+  r:call("close", if_ok(parent), parent)
+  r:run()
+  if r:result(parent) < 0 then error(errors.errno(job.to, "open", { n = 1, paths.dirname(job.target) }, -r:result(parent)), 0) end
+  if r:result(item.opened) >= 0 then item.to = fds.new(job.to, r:result(item.opened), "directory") end
+  check(r, job, item, steps)
+  if r:result(root) < 0 then error(errors.errno(job.to, "fcntl", { n = 1, item.to }, -r:result(root)), 0) end
+  return r:result(euid) == 0, fds.new(job.to, r:result(root), "directory")
 end
 
 --- A new file that is filled by other means.
@@ -155,6 +191,7 @@ function place.finish(job, item, from, to)
     copy_attributes(job, from, to, item)
   end
   local r, steps = requests.record(job.to), {}
+  item.times_at = r:bytes(times_of(job, item.bytes))
   steps_of_fd(r, job, steps, to.number, item)
   r:call("close", if_ok(), to.number)
   fds.forget(to)
