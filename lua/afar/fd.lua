@@ -1,5 +1,6 @@
 --- A handle to an open file: a number together with the fd table that it is valid in.
 
+local colon = require "afar.colon"
 local requests = require "afar.requests"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
@@ -118,9 +119,17 @@ function fd.process_of(self)
   return self.table:alive() or process_
 end
 
-local function run_method(f, self, ...)
+--- `f` as a method, which is told apart from a function that was called with a dot.
+local function method(name, f)
+  return function(self, ...)
+    if getmetatable(self) ~= Fd then colon("an fd", "fd", name, self) end
+    return f(self, ...)
+  end
+end
+
+local function run_method(name, f, self, ...)
   local r = requests.record(fd.process_of(self))
-  r.args = { n = select("#", ...) + 1, self, ... }
+  r.name, r.args = name, { n = select("#", ...) + 1, self, ... }
   r:pin(self)
   return process.finish(r, r:by(f, self, ...))
 end
@@ -130,7 +139,7 @@ local function raw_method(self, name)
   local parameters = self.process.machine.sys.signature[name]
   local first = parameters and parameters[1]
   if first ~= "fd" and first ~= "fildes" and first ~= "dfd" then return nil end
-  return function(self_, ...) return fd.process_of(self_):syscall(name, self_, ...) end
+  return method(name, function(self_, ...) return fd.process_of(self_):syscall(name, self_, ...) end)
 end
 
 local fields = { kind = true, path = true, type = true }
@@ -138,8 +147,8 @@ local fields = { kind = true, path = true, type = true }
 function Fd:__index(name)
   if fields[name] then return nil end
   if name == "near" then return Fd.near end
-  local method = plain[name] or type(name) == "string" and raw_method(self, name)
-  if method then return method end
+  local found = plain[name] or type(name) == "string" and raw_method(self, name)
+  if found then return found end
   local near = nearest(tostring(name), plain)
   error(("an fd has no method %q%s"):format(tostring(name), near and (" (did you mean %q?)"):format(near) or ""), 2)
 end
@@ -148,13 +157,13 @@ end
 --- handle, a number, or a placeholder.
 function fd.define_recorded(name, f)
   recorded[name] = f
-  plain[name] = function(self, ...) return run_method(f, self, ...) end
+  plain[name] = method(name, function(self, ...) return run_method(name, f, self, ...) end)
   process.define_recorded(name, function(r, _, fd_, ...) return f(r, fd_, ...) end)
 end
 
 --- Defines fd:name(...) alone, as a plain function of the handle; within chains `recorded_form`.
 function fd.define_method(name, f, recorded_form)
-  plain[name] = f
+  plain[name] = method(name, f)
   recorded[name] = recorded_form
 end
 

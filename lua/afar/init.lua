@@ -7,6 +7,7 @@ local errors = require "afar.error"
 local fds = require "afar.fd"
 local here = require "afar.here"
 local machine = require "afar.machine"
+local nearest = require "afar.nearest"
 local nursery = require "afar.nursery"
 local pointer = require "afar.pointer"
 local process = require "afar.process"
@@ -93,9 +94,17 @@ local afar = {
   load64 = requests.load64,
 }
 
+--- The name that was meant: one of the above, or what is made when it is asked for.
+local function meant(name)
+  local names = { here = true }
+  for key in pairs(afar) do names[key] = true end
+  return nearest(name, names)
+end
+
 return setmetatable(afar, {
   __index = function(_, name)
     if name == "here" then return here.root() end
-    error(("afar has no %q"):format(tostring(name)), 2)
+    local near = meant(tostring(name))
+    error(("afar has no %q%s"):format(tostring(name), near and (" (did you mean %q?)"):format(near) or ""), 2)
   end,
 })

@@ -1,5 +1,6 @@
 --- Structured concurrency: no routine outlives its nursery, and an error in one cancels the others.
 
+local colon = require "afar.colon"
 local sched = require "afar.sched"
 local loop = require "afar.loop"
 
@@ -29,6 +30,7 @@ end
 ---@param f fun(...)
 ---@return afar.Routine
 function Nursery:spawn(f, ...)
+  if getmetatable(self) ~= Nursery then colon("a nursery", "n", "spawn", self) end
   if self.closed then error("nursery: it has ended; spawn inside its function", 2) end
   local routine = sched.start(f, ...)
   self.routines[routine] = true
@@ -46,7 +48,10 @@ end
 
 --- Runs `f(...)` when the nursery ends, however it ends, after all its routines; the last deferred runs first. It may make
 --- calls and wait: a cancellation meanwhile (Ctrl-C, a timeout) is raised only once all deferred have run.
-function Nursery:defer(f, ...) self.deferred[#self.deferred + 1] = { n = 1 + select("#", ...), f, ... } end
+function Nursery:defer(f, ...)
+  if getmetatable(self) ~= Nursery then colon("a nursery", "n", "defer", self) end
+  self.deferred[#self.deferred + 1] = { n = 1 + select("#", ...), f, ... }
+end
 
 --- Cancels all routines of the nursery, and its own function.
 ---@param why? string

@@ -2,6 +2,7 @@
 --- their manpages, and helpers; both are defined in the modules that lua/afar/init.lua lists.
 
 local chain = require "afar.chain"
+local colon = require "afar.colon"
 local requests = require "afar.requests"
 local nearest = require "afar.nearest"
 
@@ -21,19 +22,28 @@ local process = { Process = Process }
 local plain = {} -- methods that do several chains, or none: they are given the process
 local recorded = {} -- methods that record one chain's requests, so that p:chain can have them
 
+--- `f` as a method, which is told apart from a function that was called with a dot.
+local function method(name, f)
+  return function(self, ...)
+    if getmetatable(self) ~= Process then colon("a process", "p", name, self) end
+    return f(self, ...)
+  end
+end
+process.method = method
+
 --- Defines `p:name(...)` as a plain function of the process.
-function process.define(name, f) plain[name] = f end
+function process.define(name, f) plain[name] = method(name, f) end
 
 --- Defines a call: `f(recorder, process, ...)` records its requests, and returns a function that is given the recorder once it
 --- was answered, and the following, and returns the call's value; and the argument (a Ref, a Load) that stands for that value within a chain. A call of two
 --- values returns two such pairs.
 function process.define_recorded(name, f)
   recorded[name] = f
-  plain[name] = function(self, ...)
+  plain[name] = method(name, function(self, ...)
     local r = requests.record(self)
-    r.args = { n = select("#", ...), ... }
+    r.name, r.args = name, { n = select("#", ...), ... }
     return process.finish(r, r:by(f, self, ...))
-  end
+  end)
 end
 
 --- The names of all methods that are defined, sorted; beside them each system call is one.
@@ -64,8 +74,8 @@ process.record_raw = nil
 --- calls up (tail calls leave no trace).
 local function lookup(self, name, level)
   if type(name) ~= "string" then return nil end
-  local method = plain[name]
-  if method then return method end
+  local found = plain[name]
+  if found then return found end
   local raw = process.raw(self, name)
   if raw then return raw end
   local near = nearest(name, plain) or nearest(name, self.machine.sys.nr)
@@ -90,8 +100,8 @@ local recorded_raw = {} -- name -> the recording form of a plain system call
 
 --- For p:chain: the recording form of a method.
 local function chain_lookup(name, self)
-  local method = recorded[name]
-  if method then return method end
+  local found = recorded[name]
+  if found then return found end
   if plain[name] then
     error(("%s can't be part of a chain: it takes several by itself"):format(name), 4)
   end

@@ -86,6 +86,7 @@ function requests.record(process)
     requests = sheet.requests,
     names = sheet.names,
     count = 0,
+    name = nil,
     args = nil,
     last = nil,
     task = nil,
@@ -93,6 +94,9 @@ function requests.record(process)
     places = nil,
   }, Recorder)
 end
+
+--- How an error about an argument begins: with the method's name, where it is known.
+function Recorder:prefix() return self.name and self.name .. ": " or "" end
 
 --- Nothing of it is asked for any more: its memory is for the next one. Returns its arguments.
 function Recorder:release(...)
@@ -364,8 +368,10 @@ end
 
 --- A NUL-terminated string at a scratch address.
 function Recorder:string(text)
-  if type(text) ~= "string" then error(("a string was expected, not %s"):format(type(text)), 0) end
-  if text:find("\0", 1, true) then error(("%q has a NUL byte in it; the kernel takes no such string"):format(text), 0) end
+  if type(text) ~= "string" then error(("%sa string was expected, not %s"):format(self:prefix(), type(text)), 0) end
+  if text:find("\0", 1, true) then
+    error(("%s%q has a NUL byte in it; the kernel takes no such string"):format(self:prefix(), text), 0)
+  end
   return self:bytes(text .. "\0")
 end
 

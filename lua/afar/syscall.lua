@@ -119,15 +119,16 @@ end
 
 --- p:syscall(name_or_number, ...): any system call, as it is. Arguments: numbers, strings (put in memory, NUL-terminated),
 --- fds and pointers of this process. Returns the kernel's result as a number; raises its error.
-process.define_recorded("syscall", record_syscall)
-process.define("syscall", function(self, name, ...)
+local function syscall(self, name, ...)
   local nr = self.machine.sys.nr[name]
   if nr and is_simple(name) and select("#", ...) <= 6 and numbers_only(...) then
     local blocks = may_block[name]
     if not (blocks and self.is_root) then return call_numbers(self, nr, name, blocks and FLUSH or 0, ...) end
   end
   return recorded_call(self, name, ...)
-end)
+end
+process.define_recorded("syscall", record_syscall)
+process.define("syscall", syscall)
 
 --- p:tally(): how many system calls this process has made so far because a host asked for them, as it counts them itself.
 ---@return integer
@@ -142,8 +143,7 @@ function process.raw(self, name)
   if not self.machine.sys.nr[name] then return nil end
   local method = methods[name]
   if not method then
-    local syscall = self.syscall
-    method = function(p, ...) return syscall(p, name, ...) end
+    method = process.method(name, function(p, ...) return syscall(p, name, ...) end)
     methods[name] = method
   end
   return method
