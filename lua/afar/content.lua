@@ -7,6 +7,7 @@ local errors = require "afar.error"
 local fds = require "afar.fd"
 local io = require "afar.io"
 local loadmode = require "afar.mode"
+local nursery = require "afar.nursery"
 local paths = require "afar.path"
 local process = require "afar.process"
 local pump = require "afar.pump"
@@ -249,7 +250,21 @@ local function attributes_of(p, path)
   return values
 end
 
---- Devices, fifos and sockets keep being what they are: the data is written into them.
+-- File systems whose files are the kernel's: /proc, /sys, cgroups. Nobody can put another file beside one of them. See statfs(2).
+local KERNELS_OWN = {
+  "PROC_SUPER_MAGIC", "SYSFS_MAGIC", "CGROUP_SUPER_MAGIC", "CGROUP2_SUPER_MAGIC", "DEBUGFS_MAGIC", "TRACEFS_MAGIC", "SECURITYFS_MAGIC",
+  "SELINUX_MAGIC", "BINFMTFS_MAGIC",
+}
+
+local function is_kernels_own(job)
+  local C, fs = job.p.machine.sys.C, nursery.try(job.p.statfs, job.p, job.path)
+  for _, magic in ipairs(KERNELS_OWN) do
+    if fs and tonumber(fs.f_type) == C[magic] then return true end
+  end
+  return false
+end
+
+--- Devices, fifos, sockets and the kernel's own files keep being what they are: the data is written into them.
 local function write_into(job)
   local fd = job.p:open(job.path, "O_WRONLY|O_NOCTTY")
   local ok, err = pcall(job.fill, fd)
@@ -274,7 +289,11 @@ end
 
 function content.replace(write, job)
   for _ = 1, LINKS_MOST do
-    local what = write(job)
+    local ok, what = pcall(write, job)
+    if not ok then
+      if errors.is(what) and what.errno and is_kernels_own(job) then return write_into(job) end
+      error(what, 0)
+    end
     if not what or learn(job, what) then return end
   end
   error(errors.new(job.p, "write_file", { job.path }, "too many symbolic links, or it keeps changing", { name = "ELOOP" }), 0)
@@ -282,8 +301,8 @@ end
 
 --- p:write_file(path, data, options): the file holds `data` from now on: all of it or, when this raises, what it held before. Owner, mode and
 --- extended attributes of a file that was there are kept, symbolic links followed, and data is on disk when it returns. One round trip for up to 1 MiB
---- into an ordinary file, or a new one. options: mode = permissions (default: those of the old file, or "0666" less the umask); sync =
---- false: don't wait for the disk.
+--- into an ordinary file, or a new one. A device, a fifo or a file of the kernel's (/proc, /sys, cgroups) can't be replaced: it is written to.
+--- options: mode = permissions (default: those of the old file, or "0666" less the umask); sync = false: don't wait for the disk.
 ---@param path string
 ---@param data string
 ---@param options? { mode: integer|string, sync: boolean }
