@@ -84,12 +84,24 @@ define_at("chmod", "fchmodat", function(r, dir, name, mode)
   return "fchmodat", { dir, r:string(name), loadmode(mode, "chmod") }
 end)
 
+--- A uid or gid, -1 where it stays. Names are looked up by other calls.
+local function id_of(value, call, by)
+  if type(value) ~= "string" then return value or -1 end
+  error(("%s: a number was expected, not %q; p:%s has it"):format(call, value, by:format(value)), 0)
+end
+
+local function owner_of(call, uid, gid)
+  return id_of(uid, call, "getpwnam(%q).pw_uid"), id_of(gid, call, "getgrnam(%q).gr_gid")
+end
+
 define_at("chown", "fchownat", function(r, dir, name, uid, gid, flags)
-  return "fchownat", { dir, r:string(name), uid or -1, gid or -1, r.sys:const(flags, "AT_", "chown") }
+  uid, gid = owner_of("chown", uid, gid)
+  return "fchownat", { dir, r:string(name), uid, gid, r.sys:const(flags, "AT_", "chown") }
 end)
 
 define_at("lchown", nil, function(r, dir, name, uid, gid)
-  return "fchownat", { dir, r:string(name), uid or -1, gid or -1, r.sys.C.AT_SYMLINK_NOFOLLOW }
+  uid, gid = owner_of("lchown", uid, gid)
+  return "fchownat", { dir, r:string(name), uid, gid, r.sys.C.AT_SYMLINK_NOFOLLOW }
 end)
 
 define_at("access", "faccessat", function(r, dir, name, mode)

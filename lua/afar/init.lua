@@ -49,6 +49,7 @@ end
 -- Trees of files.
 for _, name in ipairs {
   "afar.directory", "afar.walk", "afar.glob", "afar.remove", "afar.tempdir", "afar.names", "afar.times", "afar.statfs", "afar.mount", "afar.copytree",
+  "afar.accounts",
 } do
   require(name)
 end

@@ -47,6 +47,26 @@ local function rearm(r, changed)
   r:call("prctl", { if_ok = changed, aside = true, may_fail = true }, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
 end
 
+-- Parameters that are numbers, by the names that the kernel has for them: a string there would be taken for its address.
+local numeric = {}
+for name in
+  ([[uid gid ruid euid suid rgid egid sgid user group fd fildes dfd olddfd newdfd oldfd newfd flags flag mode pid tgid sig which who niceval len
+  length count offset whence cmd option prot addrlen addr_len backlog domain family protocol]]):gmatch "%S+"
+do
+  numeric[name] = true
+end
+
+--- A string where a number was meant, "nobody" as a uid, say, must not be put in memory.
+local function check_strings(r, self, call, args)
+  for i, parameter in ipairs(r.sys.signature[call] or {}) do
+    if type(args[i]) == "string" and numeric[parameter] then
+      local message = ("%s is a number there, not %q"):format(parameter, args[i])
+      local hint = parameter:find "[ug]id$" and "p:getpwnam(name) and p:getgrnam(name) have those of a name" or "constants are in p.machine.sys.C"
+      error(errors.new(self, call, nil, message, { hint = hint }), 0)
+    end
+  end
+end
+
 local function record_syscall(r, self, name, ...)
   local nr, shown = name, name
   if type(name) == "string" then
@@ -67,6 +87,7 @@ local function record_syscall(r, self, name, ...)
     error(errors.new(self, "syscall", { name }, "the first argument is a system call's name or number"), 0)
   end
   local a = { ... }
+  check_strings(r, self, shown, a)
   for i = 1, select("#", ...) do
     a[i] = raw_argument(r, self, a[i])
   end
