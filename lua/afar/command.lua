@@ -11,8 +11,21 @@ local DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 local OPTIONS = {
   env = true, clean_env = true, stdin = true, stdout = true, stderr = true, cwd = true, argv0 = true, check = true, timeout = true,
-  ignore = true, keep = true, umask = true, listen_fds = true, fd = true, at = true,
+  ignore = true, keep = true, umask = true, listen_fds = true, fd = true, at = true, tree = true,
 }
+
+local function check_env(env, bad)
+  if env == nil then return end
+  if type(env) ~= "table" then bad(('env is a table, { NAME = "value" }, not %s'):format(type(env))) end
+  for name, value in pairs(env) do
+    local t = type(value)
+    if type(name) ~= "string" or name == "" or name:find "[=%z]" then
+      bad(('env: %s is no name of a variable; { NAME = "value" }'):format(type(name) == "string" and ("%q"):format(name) or tostring(name)))
+    end
+    if t ~= "string" and t ~= "number" and value ~= false then bad(("env: %s is a %s, not a string, or false"):format(name, t)) end
+    if t == "string" and value:find "%z" then bad(("env: %s has a NUL byte in it"):format(name)) end
+  end
+end
 
 --- Checks what the script gave, so that a mistake is told before anything was done.
 ---@param p afar.Process
@@ -23,12 +36,12 @@ function command.check(p, call, spec)
   if type(spec) == "string" then bad(('a table was expected: %s{ "%s" }'):format(call, spec)) end
   if type(spec) ~= "table" then bad(("a table was expected, not %s"):format(type(spec))) end
   if #spec == 0 then bad "the program's name is missing" end
-  for i = 1, #spec do
+  for i = 1, table.maxn(spec) do
     local t = type(spec[i])
     if t == "number" then
       spec[i] = ("%.14g"):format(spec[i])
     elseif t ~= "string" and not (i > 1 and passing.is_fd(spec[i])) then
-      bad(("argument %d is a %s, not a string"):format(i, t))
+      bad(("argument %d is %s, not a string"):format(i, t == "nil" and t or "a " .. t))
     elseif t == "string" and spec[i]:find("\0", 1, true) then
       bad(("argument %d has a NUL byte in it"):format(i))
     end
@@ -39,6 +52,7 @@ function command.check(p, call, spec)
       bad(("there is no option %q%s"):format(key, near and (" (did you mean %q?)"):format(near) or ""))
     end
   end
+  check_env(spec.env, bad)
 end
 
 --- The environment of what is executed: the process's own, changed by spec.env (false takes a variable away); or only spec.env's.

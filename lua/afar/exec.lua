@@ -4,6 +4,7 @@ local command = require "afar.command"
 local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local loadmode = require "afar.mode"
 local passing = require "afar.passing"
 local process = require "afar.process"
 local sched = require "afar.sched"
@@ -53,9 +54,9 @@ local function record_signals(r, p, spec)
   local default = r:bytes(("\0"):rep(32))
   r:call("rt_sigaction", r.setup, SIGPIPE, default, 0, 8)
   local ignore
-  for _, name in ipairs(spec.ignore or {}) do
+  for _, name in ipairs(type(spec.ignore) == "table" and spec.ignore or { spec.ignore }) do
     ignore = ignore or r:bytes("\1" .. ("\0"):rep(31))
-    r:call("rt_sigaction", r.setup, C[name] or error("no signal " .. name, 0), ignore, 0, 8)
+    r:call("rt_sigaction", r.setup, p.machine.sys:const(name, "SIG", "ignore"), ignore, 0, 8)
   end
   return mask
 end
@@ -111,7 +112,7 @@ local function record(r, p, spec)
   r.setup = p.space.arena and QUIET or nil -- no waking for what prepares it; far away, the first answer says that the environment is there
   record_fds(r, p, spec)
   if spec.cwd then r:call("chdir", r.setup, r:string(spec.cwd)) end
-  if spec.umask then r:call("umask", r.setup, p.machine.sys:const(spec.umask, "S_", "umask")) end
+  if spec.umask then r:call("umask", r.setup, loadmode(spec.umask, "umask")) end
   r:call("prlimit64", { quiet = r.setup ~= nil, may_fail = true }, 0, RLIMIT_NOFILE, r:bytes(p.machine.hello.nofile), 0)
   local mask = record_signals(r, p, spec)
   local setup = r:value(0, r.setup)
@@ -122,6 +123,7 @@ end
 --- Records and queues an exec; `finish` waits for it.
 function exec.begin(p, spec)
   local r = requests.record(p)
+  r.name = "exec"
   local ok, err = pcall(r.by, r, record, p, spec)
   if ok then ok, err = pcall(r.submit, r) end
   if ok then return r end
@@ -174,9 +176,17 @@ function exec.finish(p, r)
   exec.failed(p, r)
 end
 
+--- Raises what failed of the preparations, if any did.
+local function check_setup(r)
+  local ok, err = pcall(r.check, r)
+  if ok then return end
+  if err.call == "chdir" then err.args = { n = 1, r.spec.cwd } end
+  error(err, 0)
+end
+
 --- Raises why nothing was executed.
 function exec.failed(p, r)
-  r:check()
+  check_setup(r)
   local errno = worst(r)
   if errno == r.C.EACCES and is_searched(r.spec) and not any_present(p, r) then errno = r.C.ENOENT end
   local err = errors.errno(p, "execve", { n = 1, table.concat(r.spec, " ") }, errno)

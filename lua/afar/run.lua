@@ -158,9 +158,10 @@ local function collect(child, spec, pipes)
   return setmetatable(result, Result)
 end
 
---- When the run is cut short its program is ended: asked, then forced.
-local function stop(child)
+--- When the run is cut short its program is ended: asked, then forced. With `tree`: forced at once, with all that it has started.
+local function stop(child, tree)
   if child.status then return end
+  if tree and pcall(child.kill_tree, child) then return end
   child:kill "SIGTERM"
   local ended = pcall(nursery.timeout, 2, child.wait, child)
   if not ended then
@@ -207,9 +208,19 @@ local function start(parent, spec)
   error(not born and err or not running and failure or why, 0)
 end
 
+local LINES_SHOWN, BYTES_SHOWN = 5, 500
+
+--- The last that a program said, for its error: some lines, or a part of the last.
 local function last_lines(text)
   text = text:gsub("%s+$", "")
-  return #text > 500 and "..." .. text:sub(-500) or text
+  local from, lines = #text + 1, 0
+  while from > 1 and lines < LINES_SHOWN do
+    local start = text:sub(1, from - 2):match ".*\n()" or 1
+    if #text - start >= BYTES_SHOWN then break end
+    from, lines = start, lines + 1
+  end
+  if from > #text then from = math.max(1, #text - BYTES_SHOWN + 1) end
+  return from > 1 and "... " .. text:sub(from) or text
 end
 
 local function raise(parent, spec, result)
@@ -225,13 +236,24 @@ local function run_to_end(self, spec)
   local child, pipes = start(self, spec)
   local ok, result = pcall(collect, child, spec, pipes)
   if ok then return result end
-  pcall(stop, child) -- what is told is why it was cut short
+  pcall(stop, child, spec.tree) -- what is told is why it was cut short
   error(result, 0)
+end
+
+--- The same, for as long as it may take.
+local function run_in_time(self, spec)
+  if type(spec.timeout) ~= "number" then error(("run: timeout is a number of seconds, not %s"):format(type(spec.timeout)), 0) end
+  local ok, result = pcall(nursery.timeout, spec.timeout, run_to_end, self, spec)
+  if ok then return result end
+  if not (nursery.is_cancelled(result) and result.timeout) then error(result, 0) end
+  local message = ("not done within %g s, and ended"):format(spec.timeout)
+  error(errors.new(self, "run", { n = 1, table.concat(spec, " ") }, message, { name = "timeout", timeout = true }), 0)
 end
 
 --- p:run{ "program", "argument", ... }: runs it in a fork of the process, to its end. Options as of p:exec, and: stdin = a string that it reads
 --- (default: nothing); stdout, stderr = an fd or "null" instead of being collected; check = false: a failure raises nothing; timeout =
---- seconds, then it is ended.
+--- seconds, then it is ended (SIGTERM, after 2 s SIGKILL), and an error with .timeout raised; tree = true: when it is cut short, all that it has
+--- started ends with it, by SIGKILL.
 --- Raises an error with .status, .stdout and .stderr when it ends with anything but exit code 0.
 ---@param spec table
 ---@return afar.Result
@@ -239,12 +261,7 @@ process.define("run", function(self, spec)
   command.check(self, "run", spec)
   spec = passing.resolve(self, spec)
   sched.check()
-  local result
-  if spec.timeout then
-    result = nursery.timeout(spec.timeout, run_to_end, self, spec)
-  else
-    result = run_to_end(self, spec)
-  end
+  local result = (spec.timeout and run_in_time or run_to_end)(self, spec)
   if spec.check ~= false and not result.status.ok then raise(self, spec, result) end
   return result
 end)

@@ -120,6 +120,19 @@ describe("run", function()
       local ok, err = pcall(way.root.run, way.root, { "sh", "-c", "exec sleep 60", timeout = 0.2 })
       assert.is_false(ok)
       assert.is_true(err.timeout)
+      assert.is_true(afar.is_error(err, "timeout"))
+      assert.matches("^run%(\"sh %-c exec sleep 60\"%) in process %d+ on .*: not done within 0%.2 s, and ended$", tostring(err))
+    end)
+
+    it("ends with all that it has started, if that is asked for", function()
+      way:needs "subreapers"
+      local from, to = way.root:pipe2()
+      local script = "sleep 60 & echo $!; sleep 60; true"
+      assert.has_error(function() way.root:run { "sh", "-c", script, stdout = to, timeout = 0.3, tree = true } end)
+      local pid = tonumber(from:read())
+      assert.is_true(probe.soon(function() return not probe.runs(pid) end))
+      from:close()
+      to:close()
     end)
 
     it("ends its program when it is cancelled", function()
