@@ -114,6 +114,7 @@ end
 ---@param f fun(n: afar.Nursery): T
 ---@return T
 function nursery.nursery(f)
+  if type(f) ~= "function" then error(("nursery: a function was expected, not %s"):format(type(f)), 2) end
   local self = setmetatable({ routines = {}, count = 0, deferred = {}, routine = sched.current(), in_body = true }, Nursery)
   return leave(self, pcall(f, self))
 end
@@ -130,6 +131,7 @@ end
 --- Runs `f(...)` for at most so many seconds; then it is cancelled, and an error with `.timeout == true` raised.
 ---@param seconds number
 function nursery.timeout(seconds, f, ...)
+  if type(seconds) ~= "number" then error(("timeout: a number of seconds was expected, not %s"):format(type(seconds)), 2) end
   local routine = sched.current()
   local state = { err = nursery.cancelled(("timeout: not done within %g s"):format(seconds)) }
   state.timer = sched.after(seconds, function() sched.cancel(routine, state.err) end)
@@ -137,13 +139,14 @@ function nursery.timeout(seconds, f, ...)
 end
 
 local function settle(ok, ...)
+  if ok and select("#", ...) == 0 then return true end
   if ok then return ... end
   local err = ...
   if nursery.is_cancelled(err) and not err.timeout then error(err, 0) end
   return nil, err
 end
 
---- Calls `f(...)`; returns what it returns, or nil and the error. Cancellations pass through.
+--- Calls `f(...)`; returns what it returns, true if that is nothing; or nil and the error. Cancellations pass through.
 function nursery.try(f, ...) return settle(pcall(f, ...)) end
 
 return nursery

@@ -234,6 +234,7 @@ local function always() return true end
 --- Sleeps so many seconds (fractions too).
 ---@param seconds number
 function sched.sleep(seconds)
+  if type(seconds) ~= "number" then error(("sleep: a number of seconds was expected, not %s"):format(type(seconds)), 2) end
   local id = loop.id()
   local timer = sched.after(seconds, function() loop.complete(id) end)
   sched.wait(id, function()
