@@ -232,7 +232,7 @@ local function of_string(text)
     local captured = { text:match(parser[1]) }
     if #captured > 0 then return parser[2](unpack(captured)) end
   end
-  bad('%q is none: "127.0.0.1:80", "[::1]:80", "/path", "@abstract" are; %s', text, HOST_NAME)
+  bad('%q is none; "127.0.0.1:80", "[::1]:80", "/path", "@abstract" are; %s', text, HOST_NAME)
 end
 
 --- The family that a table without one must be of.

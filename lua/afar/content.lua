@@ -65,7 +65,7 @@ end
 ---@return string
 process.define("read_file", function(self, path)
   local r = requests.record(self)
-  r.args = { n = 1, path }
+  r.name, r.args = "read_file", { n = 1, path }
   local fd, more, data = record_read(r, self, path)
   r:run()
   if r:result(more) ~= 1 then return data() end

@@ -16,15 +16,19 @@ Error.__name = "error"
 
 local error_object = { Error = Error }
 
-local function show(value)
+--- An argument, briefly: an fd of the error's own process is its number alone.
+local function show(value, process)
   if type(value) == "string" then
     local text = #value > 60 and value:sub(1, 57) .. "..." or value
     return ("%q"):format(text):gsub("\n", "n")
   end
+  local mt = getmetatable(value)
+  if type(value) == "table" and not (mt and mt.__tostring) then return "{...}" end
+  if type(value) == "table" and mt.__name == "fd" and process and value.table == process.table then return ("fd %d"):format(value.number) end
   return (tostring(value))
 end
 
-local function show_args(args)
+local function show_args(args, process)
   if not args then return "" end
   local shown = {}
   local count = args.n or #args
@@ -32,7 +36,7 @@ local function show_args(args)
     count = count - 1
   end
   for i = 1, count do
-    shown[i] = show(args[i])
+    shown[i] = show(args[i], process)
   end
   return table.concat(shown, ", ")
 end
@@ -44,7 +48,7 @@ local fates = {
 }
 
 function Error:__tostring()
-  local call = ("%s(%s)"):format(self.call, show_args(self.args))
+  local call = ("%s(%s)"):format(self.call, show_args(self.args, self.process))
   local where = self.process and " in " .. tostring(self.process) or ""
   local why = self.message
     or fates[self.name]

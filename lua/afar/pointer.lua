@@ -3,6 +3,7 @@
 local ffi = require "ffi"
 local requests = require "afar.requests"
 local errors = require "afar.error"
+local nearest = require "afar.nearest"
 
 ---@class afar.Pointer
 ---@field address number
@@ -72,7 +73,12 @@ end
 
 local function ctype(process, type_)
   if type(type_) ~= "string" then return type_ end
-  return process.machine.sys.ctype[type_] or ffi.typeof(type_)
+  local of_kernel = process.machine.sys.ctype
+  if of_kernel[type_] then return of_kernel[type_] end
+  local ok, found = pcall(ffi.typeof, type_)
+  if ok then return found end
+  local near = nearest(type_, of_kernel)
+  error(("there is no type %q%s: %s"):format(type_, near and (" (did you mean %q?)"):format(near) or "", found), 0)
 end
 
 --- p:malloc(size_or_type[, count]): memory for so many bytes, or for `count` (1) of a type: a name of afar.sys's structures

@@ -136,7 +136,7 @@ local function encode(self, value, place)
     return RESULT, distance(self, value.index, place) * 2 ^ 40 + value.add + 2 ^ 39
   end
   if mt == Load then return value.kind, value.address end
-  error(("argument %d: a number was expected, not %s"):format(place + 1, t == "table" and mt and mt.__name or t), 0)
+  error(("%sargument %d: a number was expected, not %s"):format(self:prefix(), place + 1, t == "table" and mt and mt.__name or t), 0)
 end
 
 --- Arguments that no double holds.

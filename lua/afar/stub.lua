@@ -1,6 +1,7 @@
 --- Stubs: programs whose every call this script answers. p:stub(dir, "sendmail") puts an executable there; whoever runs it becomes a root of
 --- ours, with the arguments, environment, fds and directory that its caller gave it, and does what the script decides.
 
+local address = require "afar.address"
 local attach = require "afar.attach"
 local requests = require "afar.requests"
 local command = require "afar.command"
@@ -131,7 +132,7 @@ end
 local function listen(p, path, mode)
   local listener = p:socket("AF_UNIX", "SOCK_STREAM")
   local ok, err = pcall(function()
-    listener:bind { family = "AF_UNIX", path = path }
+    listener:bind(address.of { family = "AF_UNIX", path = path })
     p:chmod(path, mode)
     listener:listen(128)
   end)

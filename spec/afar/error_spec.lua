@@ -16,7 +16,7 @@ describe("an error", function()
         tostring(err)
       )
       err = fails(p.syscall, p, "fchdir", p:open "/etc/passwd")
-      assert.matches("^fchdir%(fd %d+ of process %d+ on .*%) in process %d+ on .*: Not a directory %(ENOTDIR%)$", tostring(err))
+      assert.matches("^fchdir%(fd %d+%) in process %d+ on .*: Not a directory %(ENOTDIR%)$", tostring(err))
     end)
 
     it("has the numbers of its architecture", function()
