@@ -48,7 +48,6 @@ local function record_fds(r, p, spec)
 end
 
 local function record_signals(r, p, spec)
-  local C = p.machine.sys.C
   local mask = r:scratch(8)
   r:call("rt_sigprocmask", r.setup, SIG_SETMASK, r:bytes(p.machine.hello.sigmask), mask, 8)
   local default = r:bytes(("\0"):rep(32))

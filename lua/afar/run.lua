@@ -215,9 +215,9 @@ local function last_lines(text)
   text = text:gsub("%s+$", "")
   local from, lines = #text + 1, 0
   while from > 1 and lines < LINES_SHOWN do
-    local start = text:sub(1, from - 2):match ".*\n()" or 1
-    if #text - start >= BYTES_SHOWN then break end
-    from, lines = start, lines + 1
+    local begin = text:sub(1, from - 2):match ".*\n()" or 1
+    if #text - begin >= BYTES_SHOWN then break end
+    from, lines = begin, lines + 1
   end
   if from > #text then from = math.max(1, #text - BYTES_SHOWN + 1) end
   return from > 1 and "... " .. text:sub(from) or text
