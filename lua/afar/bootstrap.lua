@@ -25,6 +25,7 @@ local bootstrap = {
 
 local STDERR_KEPT = 64 * 1024
 local GRACE = 2 -- seconds
+local CLEANUP = 30 -- seconds
 local LAST_WORDS = 0.2 -- seconds
 local IGNORED = { "SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM" } -- Ctrl-C must not cut the way to the far side before the cleanups have run
 
@@ -68,7 +69,7 @@ local function connect(p, marker)
 end
 
 --- Starts the command: its child, the stream, and the channel of its stderr. `tty`: a terminal that it shall have.
-local function launch(p, spec, marker, tty, survives)
+local function launch(p, spec, marker, tty, gently)
   local stream, theirs = connect(p, marker)
   local err_read, err_write = p:pipe2()
   local child = p:fork()
@@ -79,7 +80,7 @@ local function launch(p, spec, marker, tty, survives)
   local stderr = attach.channel(p, err_read, "r")
   local ok, err = true, nil
   if tty then ok, err = pcall(tty.enter, tty, child) end
-  if ok and survives then ok, err = pcall(child.prctl, child, "PR_SET_PDEATHSIG", 0) end
+  if ok and gently then ok, err = pcall(child.prctl, child, "PR_SET_PDEATHSIG", 0) end
   if ok then ok, err = pcall(child.exec, child, spec) end
   if ok then return err, stream, stderr end
   pcall(child.exit, child, 127)
@@ -123,7 +124,16 @@ local function listen(self)
   end)
 end
 
-local function ends(child) return pcall(nursery.timeout, GRACE, child.wait, child) end
+local function ends(child, seconds)
+  if child.status or not child.parent:is_alive() then return true end
+  return (pcall(nursery.timeout, seconds, child.wait, child))
+end
+
+--- Asks it to clean up: by the end of its stream, once a root was up, which ends by that too; before, only a signal tells it.
+local function ask_to_end(self)
+  if self.machine and ends(self.child, CLEANUP) then return end
+  self.child:kill "SIGTERM"
+end
 
 --- What stays on the far side doesn't hold the connection to it.
 local function leave_child(self)
@@ -142,12 +152,10 @@ local function end_child(self)
   self.stream:close()
   local child = self.child
   if self.machine and self.machine.outlived then return leave_child(self) end
-  if not child.status and child.parent:is_alive() and not ends(child) then
-    if self.survives then child:kill "SIGTERM" end
-    if not self.survives or not ends(child) then
-      child:kill "SIGKILL"
-      child:wait()
-    end
+  if self.gently and not child.status and child.parent:is_alive() then ask_to_end(self) end
+  if not ends(child, GRACE) then
+    child:kill "SIGKILL"
+    child:wait()
   end
   -- Its last words; not those of whom it has left behind, who may hold its stderr open for ever.
   pcall(nursery.timeout, LAST_WORDS, sched.join, self.listener)
@@ -243,7 +251,7 @@ local function begin(p, call, spec, opts)
   local filled, tell = fill(spec, marker, opts.brief and {} or require "afar.packed")
   local self = {
     p = p, call = call, name = opts.name or table.concat(spec, " "), marker = marker, said = "", answered = 0, explain = opts.explain,
-    question = opts.question, survives = opts.survives,
+    question = opts.question, gently = opts.gently,
   }
   local function expire(why) give_up(self, why) end
   self.limit = patience.new(self, seconds, expire)
@@ -251,7 +259,7 @@ local function begin(p, call, spec, opts)
     local function answer_it(question) return self.limit:exempt(opts.terminal, question) end
     self.terminal = answered_tty.new(p, answer_it, expire)
   end
-  local ok, child, stream, stderr = pcall(launch, p, filled, marker, self.terminal, opts.survives)
+  local ok, child, stream, stderr = pcall(launch, p, filled, marker, self.terminal, opts.gently)
   if not ok then
     self.limit:stop()
     if self.terminal then self.terminal:close() end
@@ -283,7 +291,8 @@ end
 ---@field terminal? fun(question: string): string  answers what the command asks on a terminal, of which it gets one of its own
 ---@field environ? table<string, string|false>  the root's environment where the command needed another
 ---@field timeout? number|false  seconds, without those in which somebody is asked (see patience.seconds); false: any time
----@field survives? boolean  the command isn't killed when we are, since it has to clean up: it sees the end of its stream. SIGTERM ends it
+---@field gently? boolean  the command has to clean up: it is not killed when we end; it sees the end of its stream
+---   (or, before a root was up, gets SIGTERM)
 ---@field question? { prompt: string, answer: fun(): string }  what the command asks on stderr; the answer is a line on its stdin
 
 --- Runs a command in `p` and gives the root that comes up at its far end.
