@@ -45,20 +45,22 @@ static void chain_clear(struct chain *chain) {
   *chain = empty;
 }
 
-/* Bytes that the reply may bring. */
-static uint32_t most_of(const struct afar_request *request) {
+/* What the reply may bring. */
+static struct outcome unanswered(const struct afar_request *request) {
+  struct outcome outcome = {.result = -ECANCELED, .quiet = (request->flags & AFAR_QUIET) != 0};
   if (request->op != AFAR_OP_READ)
-    return 0;
-  if ((request->kinds >> 2 & 3) != AFAR_LITERAL || request->args[1] > UINT32_MAX)
-    return UINT32_MAX;
-  return (uint32_t)request->args[1];
+    return outcome;
+  outcome.open = (request->kinds >> 2 & 3) != AFAR_LITERAL || request->args[1] > UINT32_MAX;
+  outcome.most = outcome.open ? UINT32_MAX : (uint32_t)request->args[1];
+  return outcome;
 }
 
 void chain_add(struct chain *chain, struct afar_request request) {
+  if (request.op == AFAR_OP_READ)
+    request.flags &= (uint8_t)~AFAR_QUIET; /* without a reply there is no data */
   if (chain->count == chain->capacity)
     chain->outcomes = array_grow(chain->outcomes, &chain->capacity, sizeof *chain->outcomes);
-  chain->outcomes[chain->count++] =
-      (struct outcome){.result = -ECANCELED, .most = most_of(&request), .quiet = (request.flags & AFAR_QUIET) != 0};
+  chain->outcomes[chain->count++] = unanswered(&request);
   if (chain->count > 1)
     request.flags |= AFAR_CHAIN;
   if (request.op == AFAR_OP_HOLD || chain->held)

@@ -14,7 +14,7 @@
 struct outcome {
   int64_t result;
   uint32_t length; /* bytes of data */
-  uint32_t most;   /* that its reply may bring: only a READ's has any */
+  uint32_t most;   /* that its reply may bring: only a READ's has any, and a successful one's all that it asked for */
   uint32_t tag;
   uint64_t end; /* where it ends in its session; 0: in none */
   char *data;   /* what READ brought; NULL: none */
@@ -25,6 +25,7 @@ struct outcome {
     OUTCOME_BACK, /* the stub had no slot for it behind a HOLD: it is to be sent again */
   } state;
   unsigned quiet : 1; /* it answers only if it fails */
+  unsigned open : 1;  /* it is a READ of which only the other side knows how many bytes it asks for */
 };
 
 /* What a request refers to and its header can't say. */

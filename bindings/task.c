@@ -191,6 +191,22 @@ static void end_fds(struct task *task, enum fate fate) {
 
 /* ---- receiving ---- */
 
+/* Lua relies on a READ that succeeded having brought all that it asked for. */
+static const char *payload_fault(const struct task *task, const struct outcome *outcome,
+                                 const struct afar_reply *reply) {
+  uint32_t most = outcome->most < task->read_max ? outcome->most : task->read_max;
+  if (reply->length > most)
+    return "a reply with more bytes than were asked for";
+  if (outcome->most == 0 && !outcome->open)
+    return NULL;
+  int64_t wanted = is_errno(reply->result) ? 0 : reply->result;
+  if (wanted != (int64_t)reply->length)
+    return "a reply with other bytes than its result says";
+  return outcome->open || is_errno(reply->result) || reply->length == most
+             ? NULL
+             : "a reply with fewer bytes than were asked for";
+}
+
 /* A reply's header is there: makes room for its payload. */
 static int reply_begin(struct task *task) {
   struct afar_reply *reply = &task->reply;
@@ -200,12 +216,11 @@ static int reply_begin(struct task *task) {
     return wrong(task, "a reply to no request");
   struct pending *pending = &task->pending[reply->tag];
   struct outcome *outcome = &pending->chain->outcomes[pending->index];
-  if (reply->length > task->read_max || reply->length > outcome->most)
-    return wrong(task, "a reply with more bytes than were asked for");
+  const char *fault = payload_fault(task, outcome, reply);
+  if (fault)
+    return wrong(task, fault);
   if (reply->length == 0)
     return answered(task, reply->tag, reply->result);
-  if (reply->result != (int64_t)reply->length)
-    return wrong(task, "a reply with other bytes than its result says");
   outcome->data = malloc(reply->length);
   if (!outcome->data)
     abort();

@@ -88,7 +88,7 @@ describe("a stub that doesn't keep to the protocol", function()
   end)
 
   it("answers a chain in its order", function()
-    local chain, done = submit({ CALL }, { READ, 0, 10 })
+    local chain, done = submit({ CALL }, { READ, 0, 3 })
     say(data(reply(0, 7) .. reply(1, 3, "abc")))
     assert.same({ "done", 7, "abc" }, { done.fate, chain:result(1), chain:data(2) })
     assert.equal("open", (stream:state()))
@@ -101,26 +101,40 @@ describe("a stub that doesn't keep to the protocol", function()
     local _, lost = submit({ CALL }, { CALL }) -- the tag given back last is taken first
     say(data(reply(0, 5) .. reply(1, 5)))
     assert.equal("lost", lost.fate)
-    ended "answers no request"
+    ended "a reply before that of an earlier request"
   end)
 
   it("brings no data for a call", function()
     local _, done = submit { CALL }
     say(data(reply(0, 3, "abc")))
     assert.equal("lost", done.fate)
-    ended "answers no request"
+    ended "more bytes than were asked for"
   end)
 
   it("brings no more data than was asked for", function()
     local _, done = submit { READ, 0, 2 }
     say(data(reply(0, 3, "abc")))
     assert.equal("lost", done.fate)
-    ended "answers no request"
+    ended "more bytes than were asked for"
+  end)
+
+  it("brings no less either: what Lua makes of it relies on that", function()
+    local _, done = submit { READ, 0, 4 }
+    say(data(reply(0, 3, "abc")))
+    assert.equal("lost", done.fate)
+    ended "fewer bytes than were asked for"
+  end)
+
+  it("brings as much as its result says", function()
+    local _, done = submit { READ, 0, 4 }
+    say(data(reply(0, 4)))
+    assert.equal("lost", done.fate)
+    ended "other bytes than its result says"
   end)
 
   it("doesn't answer what it wasn't asked", function()
     say(data(reply(3, 0)))
-    ended "answers no request"
+    ended "a reply to no request"
   end)
 
   it("can't fill the host's memory with pings", function()

@@ -197,7 +197,7 @@ static void answer_one(struct chance *chance, struct line *line, const struct as
     return will_get(line->task, asked->tag, 0, 0, 0);
   if (asked->op != AFAR_OP_READ)
     return reply(line, asked, (int64_t)(chance_next(chance) >> below(chance, 60) >> 2), 0, 0);
-  uint32_t length = some_length(chance, asked->most < READ_MOST ? (uint32_t)asked->most : READ_MOST);
+  uint32_t length = asked->most < READ_MOST ? (uint32_t)asked->most : READ_MOST;
   reply(line, asked, length, length, (char)chance_next(chance));
 }
 

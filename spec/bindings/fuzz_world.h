@@ -171,6 +171,12 @@ static void check_answer(const struct sent *sent, uint32_t i) {
     MUST(data[at] == (char)(sent->want[i].first + (char)at));
 }
 
+/* Lua decodes what a READ brings as what it asked for. */
+static int brought_all(const struct outcome *outcome, lua_Number result, size_t length) {
+  uint32_t most = outcome->most < READ_MOST ? outcome->most : READ_MOST;
+  return (result < 0 && result >= -4095) || length == most;
+}
+
 static void look_at(const struct sent *sent, int answered) {
   for (uint32_t i = 0; i < sent->chain->count; i++) {
     method(sent->object, "result");
@@ -182,6 +188,7 @@ static void look_at(const struct sent *sent, int answered) {
     if (answered) {
       MUST(!lua_isnil(f.L, -2));
       MUST(sent->ops[i] == AFAR_OP_READ || lua_objlen(f.L, -1) == 0);
+      MUST(brought_all(&sent->chain->outcomes[i], lua_tonumber(f.L, -2), lua_objlen(f.L, -1)));
       seen->answers++;
       if (f.right)
         check_answer(sent, i);
