@@ -208,6 +208,7 @@ local function entries(bytes)
     local length = u16(bytes, at + 16)
     if length < 19 then break end
     local name = bytes:sub(at + 19, at + length - 1):match "^[^%z]*"
+    if name == "" or name:find("/", 1, true) then error(("a directory has an entry %q, which can be no name of a file"):format(name), 0) end
     local inode = ffi.new "uint64_t[1]"
     ffi.copy(inode, bytes:sub(at, at + 7), 8)
     list[#list + 1] = { d_ino = tonumber(inode[0]), d_type = TYPES[bytes:byte(at + 18)] or "unknown", d_name = name }

@@ -72,11 +72,13 @@ describe("a process that sends nonsense", function()
   it("in its session is cut off, and not asked again and again; a new session begins anew", function()
     local dir = afar.here:mkdtemp "/tmp/hostile-XXXXXX"
     local p = afar.here:fork():persistent(dir .. "/socket")
+    local child = p.child
     pcall(p.syscall, p, "write", p.carrier, p:ptr(reply(9999, 0, 0)), 16)
     is_cut_off(p, "a reply to no request")
     local q = afar.here:reconnect(dir .. "/socket")
     assert.equal(p.pid, q:getpid())
     q:exit(0)
+    child:wait()
     afar.here:remove_tree(dir, { force = true })
   end)
 
@@ -90,5 +92,31 @@ describe("a process that sends nonsense", function()
     assert.truthy(text:find(("in process %d on far: what came from it can't be understood (a reply to no request), and its connection was "
       .. "ended; it may have been performed"):format(child.pid), 1, true), text)
     root:disconnect()
+  end)
+end)
+
+-- What a kernel says is only as good as the machine that it is on.
+describe("a directory's listing from a hostile machine", function()
+  local entries = require("afar.files").entries
+
+  --- A struct linux_dirent64.
+  local function dirent(name)
+    local length = 19 + #name + 1
+    return ffi.string(ffi.new("uint64_t[2]", 1, 0), 16) .. string.char(length % 256, math.floor(length / 256), 8) .. name .. "\0"
+  end
+
+  it("has no names that lead elsewhere: a copy would be written there", function()
+    assert.equal("a", entries(dirent "a")[1].d_name)
+    assert.equal("..", entries(dirent "..")[1].d_name)
+    for _, name in ipairs { "../evil", "/etc/passwd", "a/b", "" } do
+      raised.saying("can be no name of a file", entries, dirent "a" .. dirent(name))
+    end
+  end)
+
+  it("is taken as far as it goes", function()
+    local whole = dirent "name" .. dirent "other"
+    for length = 0, #whole do
+      for _, entry in ipairs(entries(whole:sub(1, length))) do assert.equal("string", type(entry.d_name)) end
+    end
   end)
 end)
