@@ -69,6 +69,13 @@ function fd.borrow(owner, number)
   return setmetatable({ number = number, table = owner.table, process = owner, state = { borrowed = true } }, Fd)
 end
 
+--- For the prompt: see members.lua.
+function Fd.__members()
+  local names = fd.methods()
+  names[#names + 1] = "number"
+  return names
+end
+
 function Fd:__tostring()
   return ("fd %d of %s"):format(self.number, tostring(self.process))
 end

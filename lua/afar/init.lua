@@ -95,14 +95,22 @@ local afar = {
   load64 = requests.load64,
 }
 
---- The name that was meant: one of the above, or what is made when it is asked for.
+--- All of the above, and what is made when it is asked for.
+local function members()
+  local names = { "here" }
+  for name in pairs(afar) do names[#names + 1] = name end
+  return names
+end
+
+--- The name that was meant.
 local function meant(name)
-  local names = { here = true }
-  for key in pairs(afar) do names[key] = true end
+  local names = {}
+  for _, key in ipairs(members()) do names[key] = true end
   return nearest(name, names)
 end
 
 return setmetatable(afar, {
+  __members = members,
   __index = function(_, name)
     if name == "here" then return here.root() end
     local near = meant(tostring(name))

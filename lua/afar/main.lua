@@ -145,7 +145,7 @@ local function run(options, argv)
   end
   if script then (prompt and run_script_before_prompt or run_script)(script) end
   if not prompt then return end
-  if not options.version then print(version()) end
+  if not options.version then print(version() .. ": type help for help") end
   require("afar.repl").run()
 end
 

@@ -92,6 +92,15 @@ function Process:__index(name)
   return lookup(self, name, 2)
 end
 
+local FIELDS = { "pid", "parent", "child", "environ", "machine" } -- those that scripts are told of
+
+--- For the prompt: see members.lua.
+function Process.__members()
+  local names = process.methods()
+  for _, name in ipairs(FIELDS) do names[#names + 1] = name end
+  return names
+end
+
 function Process:__tostring()
   return ("process %s on %s"):format(self.pid or "?", rawget(self, "machine").name)
 end

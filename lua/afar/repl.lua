@@ -1,6 +1,7 @@
 --- The prompt. Lines are read through the loop, so that what runs in the background goes on.
 
 local ffi = require "ffi"
+local inspect = require "afar.inspect"
 local interrupt = require "afar.interrupt"
 local report = require "afar.report"
 local sched = require "afar.sched"
@@ -44,10 +45,14 @@ local function read_line(prompt)
   end
 end
 
+--- What was typed is not compiled by LuaJIT: so Ctrl-C ends its loops, whatever they do.
 local function compile(text)
-  local chunk = loadstring("return " .. text:gsub("^%s*=", ""), "=stdin")
-  if chunk then return chunk end
-  return loadstring(text, "=stdin")
+  local chunk, message = loadstring("return " .. text:gsub("^%s*=", ""), "=stdin")
+  if not chunk then
+    chunk, message = loadstring(text, "=stdin")
+  end
+  if chunk then jit.off(chunk, true) end
+  return chunk, message
 end
 
 local function is_incomplete(message) return message:find("'<eof>'", 1, true) ~= nil end
@@ -70,8 +75,16 @@ local function fail(err)
   return err
 end
 
+local function show(...)
+  local shown = {}
+  for i = 1, select("#", ...) do
+    shown[i] = inspect((select(i, ...)))
+  end
+  print(unpack(shown))
+end
+
 local function finish(ok, ...)
-  if ok and select("#", ...) > 0 then print(...) end
+  if ok and select("#", ...) > 0 then show(...) end
   if not ok and interrupt.signal_of((...)) then error((...), 0) end
 end
 
@@ -94,6 +107,7 @@ end
 
 --- The library is there as `afar`, so that exploring is short; a prompt without it is better than none.
 local function preload()
+  if _G.help == nil then _G.help = require "afar.help" end
   if _G.afar ~= nil then return end
   local ok, afar = pcall(require, "afar")
   if ok then

@@ -23,6 +23,16 @@ Result.__index = Result
 
 function Result:__tostring() return tostring(self.status) end
 
+--- At the prompt: what it wrote, and how it ended.
+function Result:__prompt()
+  local lines = {}
+  for _, name in ipairs { "stdout", "stderr" } do
+    if self[name] ~= "" then lines[#lines + 1] = (self[name]:gsub("\n$", "")) end
+  end
+  lines[#lines + 1] = tostring(self.status)
+  return table.concat(lines, "\n")
+end
+
 -- ---- the pipes ----
 -- Each is two numbers in the parent's memory, at `at`: pipe2(2) puts them there, so that all can be recorded before it is known which.
 -- They are the run's until drop(): parent and child both read them there.
