@@ -4,7 +4,9 @@ local afar = require "afar"
 local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
-local message = require("spec.support.raised").message
+local raised = require "spec.support.raised"
+
+local message = raised.message
 
 --- All that can be seen of a tree, a line an entry.
 local DESCRIBE = [[cd "$1" && find . -printf '%P %y %m %U %G %T@ %l %n\n' | sort]]
@@ -105,6 +107,58 @@ newline'
       assert.same({ "kept", "l", "other", "sub" }, p:listdir(dir .. "/copy"))
     end)
 
+    for _, by in ipairs { "time", "checksum" } do
+      it("sends no file again that is unchanged, by " .. by, function()
+        superuser.needed()
+        make()
+        assert.equal(0, select(2, p:copy_tree(dir .. "/src", p, dir .. "/copy", { unchanged = by })))
+        local inodes = [[cd "$1/copy"; find . -type f ! -name '*hard*' ! -name '*line' -printf '%P %i\n' | sort]]
+        local before = shell(inodes)
+        local entries, same = p:copy_tree(dir .. "/src", p, dir .. "/copy", { unchanged = by })
+        assert.same({ 164, by == "time" and 155 or 154 }, { entries, same }) -- a name with a newline is not for sha256sum
+        assert.equal(before, shell(inodes))
+        compare()
+        -- Contents, then only what is told of a file.
+        shell [[cd "$1/src"; echo changed > many/7; touch -d 2002-03-04 many/7 many/8; chmod 0600 many/9; chown 77:88 many/10
+          printf xx > large; truncate -s 300000 large; rm many/11; ln -s x many/11; echo y > many/12]]
+        local _, still = p:copy_tree(dir .. "/src", p, dir .. "/copy", { unchanged = by })
+        assert.equal(150, still) -- by time many/8 is another, too
+        compare()
+      end)
+    end
+
+    it("tells what has the same size and time, and other contents, by checksum only", function()
+      shell [[cd "$1"; mkdir -p src copy; echo new > src/f; echo old > copy/f; touch -d 2001-01-01 src/f copy/f]]
+      local there = afar.here:fork()
+      local function copy(by) return select(2, p:copy_tree(dir .. "/src", there, dir .. "/copy", { unchanged = by })) end
+      assert.equal(1, copy "time")
+      assert.equal("old\n", p:read_file(dir .. "/copy/f"))
+      assert.equal(0, copy "checksum")
+      assert.equal("new\n", p:read_file(dir .. "/copy/f"))
+      assert.equal(1, copy "checksum")
+      there:exit()
+    end)
+
+    it("copies the attributes of what is unchanged", function()
+      way:needs "extended attributes"
+      shell [[cd "$1"; mkdir src; echo x > src/file]]
+      p:copy_tree(dir .. "/src", p, dir .. "/copy")
+      p:syscall("setxattr", dir .. "/src/file", "user.colour", p:ptr "blue", 4, 0)
+      assert.equal(1, select(2, p:copy_tree(dir .. "/src", p, dir .. "/copy", { unchanged = "time" })))
+      local value = p:malloc(10)
+      assert.equal(4, p:syscall("getxattr", dir .. "/copy/file", "user.colour", value, 10))
+      assert.equal("blue", value:bytes(0, 4))
+    end)
+
+    it("says when there is nothing that makes checksums", function()
+      shell [[cd "$1"; mkdir -p src copy; echo x > src/f; echo x > copy/f]]
+      local there = afar.here:fork()
+      there.environ.PATH = "/nowhere"
+      local err = raised.err(p.copy_tree, p, dir .. "/src", there, dir .. "/copy", { unchanged = "checksum" })
+      assert.matches("there is no sha256sum; unchanged = \"time\" needs none", tostring(err))
+      there:exit()
+    end)
+
     it("writes through no link at the destination", function()
       shell [[cd "$1"; mkdir -p src/sub copy victim; echo new > src/sub/file; echo new > src/f; ln -s ../victim copy/sub; ln -s ../victim/f copy/f]]
       assert.matches("ENOTDIR", message(p.copy_tree, p, dir .. "/src", p, dir .. "/copy", { merge = true }))
@@ -142,6 +196,7 @@ newline'
     it("refuses bad input", function()
       assert.has_error(function() p:copy_tree(dir, "there") end, "copy_tree: the second argument is a process")
       assert.has_error(function() p:copy_tree(dir, p, dir, { mergee = true }) end, 'copy_tree: there is no option "mergee"')
+      assert.has_error(function() p:copy_tree(dir, p, dir, { unchanged = "size" }) end, 'copy_tree: unchanged is "time" or "checksum", not "size"')
       assert.matches("ENOENT", message(p.copy_tree, p, dir .. "/none", p, dir .. "/copy"))
       shell [[: > "$1/file"]]
       assert.matches("ENOTDIR", message(p.copy_tree, p, dir .. "/file", p, dir .. "/copy"))

@@ -11,6 +11,7 @@ local place = require "afar.copytree.place"
 local process = require "afar.process"
 local stats = require "afar.stat"
 local together = require "afar.copytree.together"
+local unchanged = require "afar.copytree.unchanged"
 
 local BATCH = 64 -- entries in one chain
 local SMALL = 64 * 1024 -- bytes of a file that goes with others in one chain
@@ -35,6 +36,13 @@ function record.file(r, dirfd, item)
   local at = r:scratch(size)
   item.read = r:call("read", if_ok(item.opened), item.opened, at, size)
   item.fetched = directory.fetch_result(r, at, size, item.read)
+  item.listed = r:call("flistxattr", if_ok(item.opened), item.opened, 0, 0)
+  r:call("close", if_ok(item.opened), item.opened)
+end
+
+--- What is there already may have other attributes.
+function record.same(r, dirfd, item)
+  item.opened = record_open_file(r, dirfd, item.name_at)
   item.listed = r:call("flistxattr", if_ok(item.opened), item.opened, 0, 0)
   r:call("close", if_ok(item.opened), item.opened)
 end
@@ -184,6 +192,19 @@ local function copy_alone(job, dir, to_dir, item)
   if not ok then error(to, 0) end
 end
 
+--- A file that is there already gets its attributes.
+local function copy_attributes(job, dir, to_dir, item)
+  local from = dir:openat(item.name, "O_RDONLY|O_NOFOLLOW|O_NONBLOCK|O_NOCTTY")
+  local ok, to = pcall(to_dir.openat, to_dir, item.name, "O_RDONLY|O_NOFOLLOW|O_NONBLOCK|O_NOCTTY")
+  local err = to
+  if ok then
+    ok, err = pcall(place.attributes, job, from, to, item)
+    to:close()
+  end
+  from:close()
+  if not ok then error(err, 0) end
+end
+
 -- ---- directories ----
 
 local copy_directory
@@ -225,19 +246,22 @@ local function copy_into(job, item)
   job.together.directories = job.together.directories - 1
 end
 
+local function is_small(item) return not item.alone and item.kind ~= "link" and item.kind ~= "same" end
+
 --- All of a batch that goes in chains. Returns its items: large files and the directories' contents are left to do.
 local function copy_small(job, dir, to_dir, entries, at)
   local items
   job.together:batch(function()
     items = look(job, dir, entries, at)
     for _, item in ipairs(items) do classify(job, item) end
+    if job.unchanged then unchanged.mark(job, to_dir, items) end
     local parts = parts_of(items)
     if parts[1] then read_all(job, dir, parts[1]) end
     return parts
   end, function(parts)
     for i, part in ipairs(parts) do
       if i > 1 then read_all(job, dir, part) end
-      place.all(job, to_dir, select_items(part, function(item) return not item.alone and item.kind ~= "link" end))
+      place.all(job, to_dir, select_items(part, is_small))
       for _, item in ipairs(part) do item.data = nil end
     end
   end)
@@ -252,7 +276,8 @@ local function copy_some(job, dir, to_dir, entries, at)
   job.together.directories = job.together.directories + #directories
   nursery.nursery(function(n)
     for _, item in ipairs(items) do
-      if item.alone then job.together:share(n, copy_alone, job, dir, to_dir, item) end
+      local f = item.alone and copy_alone or item.kind == "same" and item.attributes and copy_attributes
+      if f then job.together:share(n, f, job, dir, to_dir, item) end
     end
   end)
   for _, item in ipairs(items) do
@@ -314,28 +339,37 @@ local function copy_top(job, item)
   end)
 end
 
-local OPTIONS = { merge = true, attributes = true, progress = true }
+local OPTIONS = { merge = true, attributes = true, progress = true, unchanged = true }
+
+local function check(other, options)
+  if getmetatable(other) ~= process.Process then error("copy_tree: the second argument is a process", 3) end
+  for key in pairs(options) do
+    if not OPTIONS[key] then error(("copy_tree: there is no option %q"):format(tostring(key)), 3) end
+  end
+  if options.unchanged and not unchanged.ways[options.unchanged] then
+    error(('copy_tree: unchanged is "time" or "checksum", not %q'):format(tostring(options.unchanged)), 3)
+  end
+end
 
 --- p:copy_tree(source, other, target, options): the directory `source` of this process's is copied to where `other` is (which may be this process), with
 --- owner (where `other` is root; else it belongs to `other`, and set-user-id bits are left out), mode, times, extended attributes, symbolic
 --- links, hard links among what is copied, fifos and devices; holes in files stay holes. Symbolic links are not followed (but `source` may be one).
 --- `target` must not be there yet. Small files go 64 in a chain, and many such chains are under way at once. When it fails, what was copied so far stays.
 --- options: merge = true: `target` may be there; directories are joined, other things replaced; attributes = false: without extended attributes; progress =
---- function(count) of entries that are done. Returns how many entries there were.
+--- function(count) of entries that are done; unchanged = "time": a file that is there with the same size and time of modification isn't sent again,
+--- "checksum": nor one with the same contents (by sha256sum, which both sides need); its owner, mode, times and attributes are put right, and merge
+--- goes without saying. Returns how many entries there were, and how many of them were such files.
 ---@param source string
 ---@param other afar.Process
 ---@param target? string default: the same path
----@param options? { merge?: boolean, attributes?: boolean, progress?: fun(count: integer) }
----@return integer
+---@param options? { merge?: boolean, attributes?: boolean, progress?: fun(count: integer), unchanged?: "time"|"checksum" }
+---@return integer entries, integer unchanged
 process.define("copy_tree", function(self, source, other, target, options)
   options = options or {}
-  if getmetatable(other) ~= process.Process then error("copy_tree: the second argument is a process", 2) end
-  for key in pairs(options) do
-    if not OPTIONS[key] then error(("copy_tree: there is no option %q"):format(tostring(key)), 2) end
-  end
+  check(other, options)
   local job = {
-    from = self, to = other, source = source, target = target or source, merge = options.merge, progress = options.progress,
-    attributes = options.attributes ~= false, links = {}, count = 0, C = other.machine.sys.C,
+    from = self, to = other, source = source, target = target or source, merge = options.merge or options.unchanged ~= nil, progress = options.progress,
+    attributes = options.attributes ~= false, links = {}, count = 0, same = 0, unchanged = options.unchanged, C = other.machine.sys.C,
     together = together.new(self.machine.local_),
   }
   local item = top(job)
@@ -343,5 +377,5 @@ process.define("copy_tree", function(self, source, other, target, options)
   if not item.from.state.closed then fds.drop(item.from) end
   if job.root then fds.drop(job.root) end
   if not ok then error(err, 0) end
-  return job.count
+  return job.count, job.same
 end)

@@ -139,6 +139,44 @@ function place.all(job, dir, items)
   for i, item in ipairs(items) do check(r, job, item, all[i]) end
 end
 
+local function differs(job, item, there)
+  local stat = there.stat
+  if job.owner and (stat.st_uid ~= item.stat.st_uid or stat.st_gid ~= item.stat.st_gid) then return true end
+  return stat.st_mode % 4096 ~= mode_of(job, item.stat) or not there.same_time
+end
+
+--- Owner, mode and times of files whose contents are there already, all in one chain. Returns those that can't be opened, as a set.
+---@param there table<table, { stat: afar.Stat, same_time: boolean }>
+function place.adjust(job, dir, items, there)
+  local r, todo, all, refused = requests.record(job.to), {}, {}, {}
+  for _, item in ipairs(items) do
+    if differs(job, item, there[item]) then todo[#todo + 1] = item end
+  end
+  if #todo == 0 then
+    r:drop()
+    return refused
+  end
+  local C = job.C
+  local flags = C.O_RDONLY + C.O_NOFOLLOW + C.O_NONBLOCK + C.O_NOCTTY + C.O_CLOEXEC
+  store_all(r, job, todo)
+  for i, item in ipairs(todo) do
+    local steps = {}
+    local fd = step(r, steps, "openat", dir.number, item.name_at, flags, 0)
+    steps_of_fd(r, job, steps, fd, item)
+    r:call("close", if_ok(fd), fd)
+    all[i] = steps
+  end
+  r:run()
+  for i, item in ipairs(todo) do
+    if r:result(all[i][1]) < 0 then
+      refused[item] = true
+    else
+      check(r, job, item, all[i])
+    end
+  end
+  return refused
+end
+
 --- Makes the directory that is to hold all, relative to its parent. Returns whether `job.to` may give files to anybody (it is root), and an
 --- fd of the directory that stays when item.to was used up.
 ---@return boolean, afar.Fd
@@ -168,7 +206,7 @@ function place.create(job, dir, item)
 end
 
 --- Extended attributes: those that the destination's filesystem or our rights don't allow are left out.
-local function copy_attributes(job, from, to, item)
+function place.attributes(job, from, to, item)
   local names, size = job.from:malloc(65536), 65536
   local length = job.from:syscall("flistxattr", from, names, size)
   local value = job.from:malloc(65536)
@@ -188,7 +226,7 @@ end
 function place.finish(job, item, from, to)
   if item.attributes then
     if job.owner then to:fchown(item.stat.st_uid, item.stat.st_gid) end
-    copy_attributes(job, from, to, item)
+    place.attributes(job, from, to, item)
   end
   local r, steps = requests.record(job.to), {}
   item.times_at = r:bytes(times_of(job, item.bytes))
