@@ -100,7 +100,8 @@ static const char *status_line(pid_t pid, const char *name) {
   char path[40];
   snprintf(path, sizeof path, "/proc/%d/status", pid);
   FILE *f = fopen(path, "r");
-  CHECK(f);
+  if (!f)
+    return "";
   size_t length = strlen(name);
   while (fgets(line, sizeof line, f))
     if (strncmp(line, name, length) == 0 && line[length] == ':') {

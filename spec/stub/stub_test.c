@@ -8,6 +8,7 @@
 #include "test_hold.h"
 #include "test_child.h"
 #include "test_channel.h"
+#include "test_persist.h"
 #include "test_seccomp.h"
 
 #define TEST(name)                                                                                                     \
@@ -66,6 +67,13 @@ static const struct {
     TEST(a_child_whose_parent_has_gone_ends),
     TEST(many_children),
     TEST(a_silent_child_is_as_small_as_it_says),
+    TEST(persist_refuses),
+    TEST(a_session_goes_on),
+    TEST(a_request_in_two_connections),
+    TEST(who_comes_takes_over),
+    TEST(a_window_is_not_overrun),
+    TEST(a_lease_ends),
+    TEST(a_root_hands_its_stream_over),
     TEST(attach_refuses),
     TEST(read_credit_is_kept),
     TEST(write_credit_is_given),
