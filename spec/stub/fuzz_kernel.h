@@ -23,6 +23,8 @@ static struct {
   uint64_t calls, exits[2]; /* in all */
 } kernel;
 
+#include "fuzz_persist.h"
+
 static _Alignas(4096) uint8_t child_block[CHILD_BLOCK_SIZE];
 static uint8_t *arena_bytes; /* far from all else: no damaged address of it is one of the stub */
 static void *channel_table;
@@ -56,6 +58,7 @@ static void kernel_begin(int in, int is_root) {
   kernel.calls_here = 0;
   kernel.sleepy = one_in(8);
   kernel.stack = &here;
+  persistent_begin(0);
   output_begin(is_root);
 }
 
@@ -83,6 +86,10 @@ static int within(uint64_t at, uint64_t length, const void *base, uint64_t size)
   return at >= (uint64_t)base && at - (uint64_t)base <= size && length <= size - (at - (uint64_t)base);
 }
 
+static int in_arena(uint64_t at, uint64_t length) {
+  return within(at, length, arena_bytes, ARENA_SIZE_HERE);
+}
+
 static int in_server(uint64_t at, uint64_t length, struct server *server) {
   return within(at, length, server->in, sizeof server->in) || within(at, length, server->out, sizeof server->out) ||
          within(at, length, server->polls, sizeof server->polls) ||
@@ -93,6 +100,8 @@ static int is_buffer(uint64_t at, uint64_t length) {
   if (in_server(at, length, kernel.is_root ? &root.server : child_server()))
     return 1;
   if (within(at, length, kernel.stack - 65536, 65536) || within(at, length, arena_bytes, ARENA_SIZE_HERE))
+    return 1;
+  if (persistent.on && (within(at, length, persistent.memory, PERSIST_SIZE) || in_server(at, length, child_server())))
     return 1;
   if (kernel.is_root && (within(at, length, root.in_bytes, sizeof root.in_bytes) ||
                          within(at, length, root.out_bytes, sizeof root.out_bytes)))
@@ -111,10 +120,6 @@ static int may_touch(uint64_t at, uint64_t length) {
   if (within(at, 0, &root, sizeof root) || within(at, 0, child_block, sizeof child_block))
     bug("an address in the stub's memory that is no buffer, which no host can know");
   return 0;
-}
-
-static int in_arena(uint64_t at, uint64_t length) {
-  return within(at, length, arena_bytes, ARENA_SIZE_HERE);
 }
 
 /* ---- a mad host's side of a ring ---- */
@@ -220,8 +225,10 @@ static int64_t kernel_write(int fd, uint64_t from, uint64_t length) {
 }
 
 static int64_t kernel_recvmsg(int fd, struct msghdr *message) {
-  if (!may_touch((uint64_t)message, sizeof *message))
-    return -EFAULT;
+  if (in_arena((uint64_t)message, 0) || !may_touch((uint64_t)message, sizeof *message))
+    return -EFAULT; /* in the arena it is a CALL of the host's */
+  if (persistent.on && !kernel.is_root)
+    return persistent_greet(message);
   int64_t count = kernel_read(fd, message->iov->base, message->iov->length);
   uint64_t *control = message->control;
   uint64_t fds = one_in(8) ? random_below(FDS_MAX + 1) : 0;
@@ -239,6 +246,10 @@ static int64_t kernel_map(uint64_t length) {
   if (length == AFAR_CHANNELS_MAX * sizeof(struct channel)) {
     return (int64_t)channel_table;
   }
+  if (persistent.on && length > BLOCK_SIZE)
+    return length > PERSIST_SIZE || one_in(30) ? -ENOMEM : (int64_t)persistent.memory;
+  if (persistent.on && length == CHILD_BLOCK_SIZE)
+    return one_in(30) ? -ENOMEM : (int64_t)child_block;
   for (int i = 0; i < BLOCKS_MAX && length == BLOCK_SIZE && !one_in(30); i++) {
     if (kernel.blocks[i])
       continue;
@@ -262,10 +273,13 @@ static int64_t kernel_unmap(uint64_t at) {
 
 static int64_t kernel_poll(struct pollfd *fds, uint64_t count) {
   int64_t ready = 0;
-  if (count == 0 || count > HOLD_SLOTS + 1 || !may_touch((uint64_t)fds, count * sizeof *fds))
+  if (count == 0 || count > HOLD_SLOTS + (persistent.on ? OWN_POLLS : 1) ||
+      !may_touch((uint64_t)fds, count * sizeof *fds))
     return -EFAULT;
   if (one_in(16))
     return -EINTR;
+  if (!kernel.is_root && child_server()->persist && fds == child_server()->polls && kernel.at == input_length)
+    return persistent_is_left(fds);
   for (uint64_t i = 0; i < count; i++) {
     int is_in = (fds[i].fd == kernel.in && fds[i].events) || (kernel.is_root && fds[i].fd == root.epoll && i == 0);
     fds[i].revents = is_in || one_in(kernel.sleepy ? 300 : 6) ? (int16_t)(one_in(4) ? random_next() & 0x3f : 1) : 0;
@@ -353,6 +367,16 @@ int64_t syscall6(int64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uin
     return kernel_transfer((struct iovec *)b, (struct iovec *)d, 0);
   case NR_FUTEX:
     return e % 4 == 0 && in_arena(e, 8) ? (one_in(20) ? -ENOSYS : 0) : -EFAULT;
+  case NR_GETSOCKOPT:
+    return persistent.on && may_touch(d, 12) ? persistent_option(c, (uint32_t *)d) : -ENOTSOCK;
+  case NR_ACCEPT4:
+    return persistent.on ? persistent_accept() : -EINVAL;
+  case NR_CLONE:
+    return persistent.on && kernel.is_root ? 77 : -EPERM;
+  case NR_CLOSE: /* the first thing that is done once the stream is another's */
+    if (persistent.on && kernel.is_root && child_server()->starting)
+      kernel.is_root = 0;
+    return one_in(20) ? -EINTR : 0;
   case NR_PIPE2:
     if (!may_touch(a, 8) || one_in(8))
       return -EFAULT;

@@ -18,7 +18,8 @@
 _Noreturn void afar_root(uint64_t *stack);
 
 static uint64_t seed, number;
-static const char *const shapes[] = {"child", "root", "start", "ring", "root with a ring"};
+static const char *const shapes[] = {"child",      "root",           "start", "ring", "root with a ring",
+                                     "persistent", "persistent root"};
 static int shape;
 
 /* Their headers and the stub's cannot be had at once. */
@@ -52,14 +53,24 @@ static void begin_ring(struct server *server) {
   server_feed(server, (uint8_t *)&request, sizeof request);
 }
 
+/* In session { 7, 9 }, with a lease, or it would never end. */
+static void begin_persistent(struct server *server) {
+  struct afar_request request = {.op = AFAR_OP_PERSIST, .args = {5, 1 + random_below(1000), 7, 9, 0}};
+  persistent_begin(1);
+  output.unchecked = 1; /* there is no one carrier */
+  server_feed(server, (uint8_t *)&request, sizeof request);
+}
+
 static void run_child(void) {
   struct afar_start *start = (struct afar_start *)child_block;
   memset(start, 0, sizeof *start);
-  start->fd[1] = (int)random_below(40);
+  start->fd[1] = (int)random_below(shape == 5 ? AFAR_FD_CHILD : 40); /* a connection is moved there, too */
   kernel_begin(start->fd[1] < AFAR_FD_CHILD ? FD_MOVED : start->fd[1], 0);
   child_init(start);
   if (shape == 3)
     begin_ring(child_server());
+  if (shape == 5)
+    begin_persistent(child_server());
   for (;;)
     child_turn(child_server());
 }
@@ -76,6 +87,9 @@ static void run_root(void) {
   root_init(FD_MOVED, FD_MOVED);
   if (shape == 4)
     begin_ring(&root.server);
+  for (uint64_t turns = shape == 6 ? random_below(6) : ~0ull; turns > 0; turns--)
+    root_turn();
+  begin_persistent(&root.server);
   for (;;)
     root_turn();
 }
@@ -103,13 +117,13 @@ static void run_start(void) {
 }
 
 static void one(void) {
-  static void (*const runs[])(void) = {run_child, run_root, run_start, run_child, run_root};
+  static void (*const runs[])(void) = {run_child, run_root, run_start, run_child, run_root, run_child, run_root};
   random_state = (seed << 40) ^ (number * 0x9e3779b97f4a7c15u) ^ 0x1234567;
   uint64_t pick = random_below(256);
-  shape = pick == 0 ? 2 : pick < 60 ? 0 : pick < 100 ? 3 : pick < 150 ? 4 : 1;
+  shape = pick == 0 ? 2 : pick < 60 ? 0 : pick < 100 ? 3 : pick < 150 ? 4 : pick < 190 ? 5 : pick < 200 ? 6 : 1;
   if (shape == 4)
     input_of_ring();
-  if (shape == 0 || shape == 3)
+  if (shape == 0 || shape == 3 || shape == 5)
     input_of_child();
   else
     input_of_root();
