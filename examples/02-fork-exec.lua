@@ -4,7 +4,7 @@
 
 local afar = require "afar"
 
-local dir = afar.here:run({ "mktemp", "-d" }).stdout:match "%S+"
+local dir = afar.here:mkdtemp "/tmp/report.XXXXXX"
 
 local p = afar.here:fork()
 p:chdir(dir) -- its own working directory: that of afar.here stays
@@ -30,4 +30,4 @@ print("raised", select(2, pcall(sleeper.check, sleeper)).status.signal)
 -- run{} is fork, exec, wait and both outputs, in one call; it raises what ended badly, with what it said.
 local _, err = afar.try(function() return afar.here:run { "ls", "/no/such/directory" } end)
 print("status", err.status, err.stderr)
-afar.here:run { "rm", "-r", dir }
+afar.here:remove_tree(dir)

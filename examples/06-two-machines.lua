@@ -35,6 +35,5 @@ end
 writing:close()
 
 writer:check()
-reader:check() -- what it wrote to its stdout has come here: lines of several machines have their names before them
-afar.sleep(0.1)
+reader:check() -- its stdout comes here: lines of several machines have their names before them
 print(("%d bytes went from %s to %s"):format(bytes, one.machine.name, two.machine.name))

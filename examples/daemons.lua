@@ -1,9 +1,15 @@
--- Servers that are kept (daemons.lua DIR [stop]): restarted when they die, with logs; they and their listening sockets survive this script. Kill it and
--- start it again: it finds all as it was, and nobody who connects meanwhile is refused.
+-- Servers that are kept: restarted when they die, with logs; they and their listening sockets survive this script. Kill it and start it again: it
+-- finds all as it was, and nobody who connects meanwhile is refused.
+--
+--   afar examples/daemons.lua DIRECTORY [stop]
 
 local afar = require "afar"
 
 local dir, what = arg[1], arg[2]
+if not dir then
+  io.stderr:write "usage: afar examples/daemons.lua DIRECTORY [stop]\n"
+  os.exit(2)
+end
 local PORT, REDIS_PORT = 8080 + (tonumber(os.getenv "OFFSET") or 0), 6379 + (tonumber(os.getenv "OFFSET") or 0)
 
 local NGINX = [[
@@ -18,10 +24,11 @@ local again, keeper = pcall(afar.reconnect, socket)
 if not again then keeper = afar.here:fork():persistent(socket) end
 print(again and "found" or "made", "process " .. keeper.pid)
 if what == "stop" then
-  for _, value in keeper.kept() do
-    if tostring(value):find "^child" then value:kill() end -- nginx ends its worker, too
+  for _, name in ipairs { "web", "redis", "job" } do
+    local child = keeper.kept[name]
+    if child then child:kill() end
+    if child then child:wait() end -- nginx ends its worker first
   end
-  afar.sleep(0.5)
   return keeper:exit()
 end
 

@@ -16,21 +16,14 @@ local REQUESTS = { "/", "/missing", "/index.html?page=2" }
 
 local function say(name, text) print(("  %-8s %s"):format(name, text)) end
 
-local function now()
-  local time = afar.here:malloc "timespec"
-  afar.here:syscall("clock_gettime", afar.here.machine.sys.C.CLOCK_MONOTONIC, time)
-  local read = time:read()
-  return tonumber(read.tv_sec) + tonumber(read.tv_nsec) * 1e-9
-end
-
 --- Does `f` with each machine, side by side, and tells how long it took.
 local function step(title, machines, f)
   print(title)
-  local start = now()
+  local start = afar.now()
   afar.nursery(function(n)
     for _, m in ipairs(machines) do n:spawn(f, m) end
   end)
-  print(("  %.2f s"):format(now() - start))
+  print(("  %.2f s"):format(afar.now() - start))
 end
 
 -- ---- what is done on one machine ----
@@ -53,9 +46,8 @@ local function gather(m)
 end
 
 local function temporary_directory(m)
-  local dir = ("%s/afar-fleet-%s-%d"):format(m.p.environ.TMPDIR or "/tmp", m.host, m.p.pid)
-  m.p:mkdir(dir, "0700")
-  m.n:defer(m.p.run, m.p, { "rm", "-rf", dir })
+  local dir = m.p:mkdtemp(("%s/afar-fleet-%s-XXXXXX"):format(m.p.environ.TMPDIR or "/tmp", m.host))
+  m.n:defer(m.p.remove_tree, m.p, dir)
   return dir
 end
 

@@ -24,11 +24,7 @@ here:with_tempdir(function(dir)
   afar.nursery(function(n)
     -- Answered in place of the program.
     n:spawn(mail.serve, mail, function(call)
-      local text = ""
-      repeat
-        local part = call.stdin:read(4096)
-        text = text .. part
-      until part == ""
+      local text = call.stdin:reader():all()
       print("mock: sendmail " .. table.concat(call.argv, " ", 2) .. " was given:")
       print((text:gsub("[^\n]+", "mock:   %0")))
     end)

@@ -1,11 +1,13 @@
 -- A supervisor: keeps programs running, restarts what dies with growing pauses, gives up on what never works, and rotates their logs.
 --
+--   afar examples/supervisor.lua [LOG-DIRECTORY]
+--
 -- Its state is a few local variables of one routine for each service; nothing is polled. Ctrl-C, or the end of the last one, ends them all.
 
 local afar = require "afar"
 
 local here = afar.here
-local dir = arg[1] or here:run({ "mktemp", "-d" }).stdout:match "%S+"
+local dir = arg[1] or here:mkdtemp()
 
 local services = {
   { name = "clock", command = { "sh", "-c", "for i in 1 2 3 4; do echo tick $i; sleep 0.02; done; exit 1" }, tries = 3 },
@@ -42,11 +44,11 @@ end
 local function supervise(service)
   local pause = 0.01
   for try = 1, service.tries do
-    local began = os.clock()
+    local began = afar.now()
     local status = run_once(service)
     print(("%s: %s"):format(service.name, afar.is_error(status) and status.name or tostring(status)))
     if status.ok then return end
-    if os.clock() - began > 10 then pause = 0.01 end -- it had worked: this is a new failure
+    if afar.now() - began > 10 then pause = 0.01 end -- it had worked: this is a new failure
     if try < service.tries then afar.sleep(pause) end
     pause = math.min(pause * 2, 60)
   end
@@ -58,5 +60,5 @@ afar.nursery(function(n)
 end)
 
 print("logs:")
-for name in here:run({ "ls", dir }).stdout:gmatch "%S+" do print("  " .. name) end
-if not arg[1] then here:run { "rm", "-r", dir } end
+for _, name in ipairs(here:listdir(dir)) do print("  " .. name) end
+if not arg[1] then here:remove_tree(dir) end

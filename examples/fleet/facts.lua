@@ -11,14 +11,12 @@ local function field(text, name) return tonumber(text:match(name .. ":%s+(%d+) k
 --- The file systems that have a device: { path =, size =, free = } in bytes, each device once.
 local function disks(p)
   local list, seen = {}, {}
-  for device, path in p:read_file("/proc/self/mounts"):gmatch "(%S+) (%S+)[^\n]*\n" do
+  for _, mount in ipairs(p:mounts()) do
+    local device, path = mount.source, mount.target
     if (device:sub(1, 1) == "/" or path == "/") and not seen[device] then
       seen[device] = true
-      local pointer = p:malloc "statfs"
-      p:statfs(path, pointer)
-      local fs = pointer:read()
-      local block = tonumber(fs.f_frsize)
-      list[#list + 1] = { path = path, size = tonumber(fs.f_blocks) * block, free = tonumber(fs.f_bavail) * block }
+      local fs = p:statfs(path)
+      list[#list + 1] = { path = path, size = fs.size, free = fs.free }
     end
   end
   return list

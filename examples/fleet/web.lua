@@ -73,12 +73,9 @@ end
 function web.get(site, path)
   local socket = afar.timeout(5, connect_soon, site)
   socket:write(("GET %s HTTP/1.0\r\nHost: %s\r\n\r\n"):format(path, site.p.machine.name))
-  local parts = {}
-  repeat
-    parts[#parts + 1] = socket:read()
-  until parts[#parts] == ""
+  local answer = socket:reader():all()
   socket:close()
-  local status, body = table.concat(parts):match "^HTTP/%S+ (%d+).-\r\n\r\n(.*)$"
+  local status, body = answer:match "^HTTP/%S+ (%d+).-\r\n\r\n(.*)$"
   return tonumber(status), body
 end
 
