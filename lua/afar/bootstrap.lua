@@ -170,6 +170,7 @@ local PROBLEMS = {
     return ("the far machine's architecture is %s, for which there is no stub"):format(details), "x86_64 and aarch64 are known"
   end,
   noexec = function(details)
+    if details == "" then details = "none of the usual ones can be written to" end
     return ("the far machine has no place to write a program and execute it (tried: %s)"):format(details),
       "a writable directory without noexec, or $XDG_RUNTIME_DIR set to one"
   end,

@@ -180,6 +180,7 @@ local function check_setup(r)
   local ok, err = pcall(r.check, r)
   if ok then return end
   if err.call == "chdir" then err.args = { n = 1, r.spec.cwd } end
+  if err.call == "openat" then err.args = { n = 1, "/dev/null" } end
   error(err, 0)
 end
 

@@ -29,6 +29,12 @@ describe("a slip in the arguments", function()
   it("is told with the argument that is wrong", function()
     local err = select(2, pcall(p.run, p, { "ls", cwd = "/no/such" }))
     assert.same({ "chdir", "/no/such" }, { err.call, err.args[1] })
+    local user = p:clone "CLONE_NEWUSER|CLONE_NEWNS"
+    user:mount("none", "/", nil, "MS_REC|MS_PRIVATE")
+    user:mount("tmpfs", "/dev", "tmpfs")
+    err = select(2, pcall(user.run, user, { "/bin/ls" }))
+    assert.same({ "openat", "/dev/null" }, { err.call, err.args[1] })
+    user:exit(0)
   end)
 
   it("of permissions is told: a number is not octal", function()

@@ -104,7 +104,7 @@ describe("a root in another place", function()
     it("says that no place takes a program", function()
       local name, message = failure(here.bwrap, here, { "--ro-bind", root, "/" })
       assert.equal("noexec", name)
-      assert.matches("no place to write a program and execute it", message)
+      assert.matches("no place to write a program and execute it %(tried: none of the usual ones can be written to%)", message)
     end)
   end)
 
