@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local loop = require "afar.loop"
 local sched = require "afar.sched"
 local spawn = require "afar.spawn"
+local visible = require "afar.visible"
 
 ffi.cdef [[
   struct afar_tty { unsigned c_iflag, c_oflag, c_cflag, c_lflag; unsigned char rest[112]; };
@@ -54,7 +55,7 @@ end
 
 local function converse(fd, question)
   local before = hide(fd)
-  spawn.write(fd, question)
+  spawn.write(fd, visible(question))
   local ok, line = pcall(read_line, fd)
   if before then ffi.C.tcsetattr(fd, TCSAFLUSH, before) end
   spawn.write(fd, "\n")

@@ -1,6 +1,7 @@
 --- The errors that system calls and carriers raise.
 
 local sys = require "afar.sys"
+local visible = require "afar.visible"
 
 ---@class afar.Error
 ---@field name string      errno name ("ENOENT"), or "unsent", "eof", "lost" for a carrier that ended
@@ -53,7 +54,7 @@ function Error:__tostring()
   local why = self.message
     or fates[self.name]
     or ("%s (%s)"):format(sys.strerror(self.name) or "unknown error", self.name)
-  return ("%s%s: %s%s"):format(call, where, why, self.hint and "; " .. self.hint or "")
+  return visible(("%s%s: %s%s"):format(call, where, why, self.hint and "; " .. self.hint or ""))
 end
 
 local hints = {

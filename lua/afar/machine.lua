@@ -11,6 +11,7 @@ local sched = require "afar.sched"
 local space = require "afar.space"
 local sys = require "afar.sys"
 local tasks = require "afar.task"
+local visible = require "afar.visible"
 
 ---@class afar.Machine
 ---@field name string      as errors show it
@@ -88,7 +89,7 @@ function machine.new(stream, name, fields)
     error(errors.new(nil, "bootstrap", { name or hello.machine_name }, message), 0)
   end
   local self = setmetatable(fields or {}, Machine)
-  self.name = name or hello.machine_name
+  self.name = visible(name or hello.machine_name)
   self.hello, self.sys, self.stream = hello, numbers, stream
   self.read_max = hello.read_max
   self.root = root_of(self)

@@ -6,6 +6,7 @@ local anchor = require "afar.anchor"
 local errors = require "afar.error"
 local persistent = require "afar.persistent"
 local session = require "afar.session"
+local visible = require "afar.visible"
 
 local ps = { usage = "afar ps [HOST]", least = 0, most = 1 }
 
@@ -18,19 +19,22 @@ local function describe(raw)
   return raw.kind
 end
 
+--- What a process and its hosts say of themselves may be anything.
+local function say(format, ...) print(visible(format:format(...))) end
+
 local function show(root, path)
   local ok, welcome, pid = pcall(session.look, root, path, PATIENCE)
-  if not ok then return print(("%s: %s"):format(path, errors.is(welcome) and welcome.message or tostring(welcome))) end
+  if not ok then return say("%s: %s", path, errors.is(welcome) and welcome.message or tostring(welcome)) end
   local kept
   ok, kept = pcall(anchor.peek, root, pid, welcome.anchor)
-  if not ok then return print(("%s: process %d; what it keeps can't be read: %s"):format(path, pid, tostring(kept))) end
+  if not ok then return say("%s: process %d; what it keeps can't be read: %s", path, pid, tostring(kept)) end
   local since = kept and kept.facts.since and os.date("%Y-%m-%d %H:%M:%S", kept.facts.since) or "?"
   local host = welcome.name ~= "" and (", last held by " .. welcome.name) or ""
-  print(("%s: process %d, since %s%s"):format(path, pid, since, host))
+  say("%s: process %d, since %s%s", path, pid, since, host)
   local names = {}
   for name in pairs(kept and kept.entries or {}) do names[#names + 1] = name end
   table.sort(names)
-  for _, name in ipairs(names) do print(ENTRY:format(name, describe(kept.entries[name]))) end
+  for _, name in ipairs(names) do say(ENTRY, name, describe(kept.entries[name])) end
 end
 
 ---@param host? string as ssh understands it
