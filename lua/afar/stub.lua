@@ -9,6 +9,7 @@ local errors = require "afar.error"
 local exec = require "afar.exec"
 local exit = require "afar.exit"
 local loadmode = require "afar.mode"
+local loop = require "afar.loop"
 local machine = require "afar.machine"
 local nursery = require "afar.nursery"
 local passing = require "afar.passing"
@@ -20,6 +21,8 @@ local streams = require "afar.stream"
 local SIGN = "afar-callback:1\0" -- struct afar_callback of stub/protocol.h
 local MARKER_SIZE, PATH_SIZE = 32, 108
 local FAILED = 127
+local PATIENCE = 10 -- seconds within which a caller has said what it is
+local HEARD_MOST = 64 -- before the script takes one
 
 local function bad(p, message, fields) error(errors.new(p, "stub", nil, message, fields), 0) end
 
@@ -32,7 +35,7 @@ local function bad(p, message, fields) error(errors.new(p, "stub", nil, message,
 ---@field process afar.Process  the called program itself, as a root: its fds 0, 1, 2 are those that the caller gave it
 ---@field pid integer        as the program sees itself
 ---@field ppid integer       its caller
----@field uid integer
+---@field uid integer       as the stub's process sees it, from the kernel: nobody calls as somebody else
 ---@field stdin afar.Fd
 ---@field stdout afar.Fd
 ---@field stderr afar.Fd
@@ -42,12 +45,13 @@ Call.__index = Call
 
 function Call:__tostring() return ("call of %s by process %d"):format(table.concat(self.argv, " "), self.ppid) end
 
-local function new_call(stream, name)
+--- What the caller says of itself; `uid`: what the kernel says.
+local function new_call(stream, name, uid)
   local made = machine.new(stream, name)
   local root, hello = made.root, made.hello
   made.name = ("%s (%d)"):format(name, hello.pid)
   local self = setmetatable({
-    argv = hello.argv, environ = root.environ, process = root, pid = hello.pid, ppid = hello.ppid, uid = hello.uid,
+    argv = hello.argv, environ = root.environ, process = root, pid = hello.pid, ppid = hello.ppid, uid = uid,
     sigmask = hello.sigmask, made = made,
   }, Call)
   self.cwd = root:getcwd()
@@ -150,11 +154,68 @@ local function remove(self)
   end
 end
 
+-- ---- callers ----
+-- Whoever may run the program may also connect and say nothing, or nonsense: each is heard by itself, so that no other waits for it.
+
+--- Those who wait in accept() look again.
+local function wake(self)
+  local waiting = self.waiting
+  self.waiting = {}
+  for _, id in ipairs(waiting) do loop.complete(id) end
+end
+
+local function hear(self, fd)
+  local uid = fd:getsockopt("SO_PEERCRED").uid
+  local stream = streams.over(attach.channel(self.process, fd, "rw"), self.marker)
+  local ok, call = pcall(nursery.timeout, PATIENCE, function()
+    sched.wait(stream:wait_open(), function() return true end)
+    return stream:state() == "open" and new_call(stream, self.name, uid)
+  end)
+  if ok and call and not self.closed then
+    self.ready[#self.ready + 1] = call
+  else
+    stream:close() -- it was killed before it could say what it wants, or is no call
+  end
+end
+
+local function meet(self, fd)
+  self.hearing = self.hearing + 1
+  pcall(hear, self, fd)
+  self.hearing = self.hearing - 1
+  wake(self)
+end
+
+--- Waits for what the acceptor, or one who is heard, has to tell.
+local function pause(self)
+  local id = loop.id()
+  self.waiting[#self.waiting + 1] = id
+  sched.wait(id, function() return true end)
+end
+
+local function take_callers(self)
+  while not self.closed do
+    if self.hearing + #self.ready >= HEARD_MOST then
+      pause(self)
+    else
+      local ok, fd = pcall(self.listener.accept4, self.listener)
+      if not ok then
+        self.failed = fd
+        break
+      end
+      sched.start(meet, self, fd)
+    end
+  end
+  self.accepting = false
+  wake(self)
+end
+
 --- Takes the program away again. Who calls it at this moment is told that nobody answers.
 function Stub:close()
   if self.closed then return end
   self.closed = true
   exit.remove(self.at_exit)
+  for _, call in ipairs(self.ready) do call.made:close() end
+  wake(self)
   remove(self)
 end
 
@@ -162,15 +223,20 @@ end
 ---@return afar.StubCall?
 function Stub:accept()
   while not self.closed do
-    local ok, fd = pcall(self.listener.accept4, self.listener)
-    if not ok then
-      if self.closed then return nil end
-      error(fd, 0)
+    if self.ready[1] then
+      wake(self)
+      return table.remove(self.ready, 1)
     end
-    local stream = streams.over(attach.channel(self.process, fd, "rw"), self.marker)
-    sched.wait(stream:wait_open(), function() return true end)
-    if stream:state() == "open" then return new_call(stream, self.name) end
-    stream:close() -- it was killed before it could say anything
+    if self.failed then
+      local err = self.failed
+      self.failed = nil
+      error(err, 0)
+    end
+    if not self.accepting then
+      self.accepting = true
+      sched.start(take_callers, self)
+    end
+    pause(self)
   end
 end
 
@@ -218,7 +284,9 @@ process.define("stub", function(self, dir, name, options)
   if #socket >= PATH_SIZE then bad(self, ("the directory's path is too long: its socket's has %d bytes, 107 are the most"):format(#socket)) end
   local marker = spawn.random(16)
   local image = image_for(self, marker, socket)
-  local stub = setmetatable({ process = self, path = dir .. "/" .. name, socket = socket, marker = marker, name = name }, Stub)
+  local stub = setmetatable({
+    process = self, path = dir .. "/" .. name, socket = socket, marker = marker, name = name, ready = {}, waiting = {}, hearing = 0,
+  }, Stub)
   stub.listener = listen(self, socket, socket_mode(mode))
   stub.at_exit = function() stub:close() end
   exit.add(stub.at_exit)

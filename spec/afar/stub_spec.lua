@@ -30,6 +30,29 @@ ways.each(function(way)
     return result
   end
 
+  describe("a caller", function()
+    --- Connects as a caller might that is none, and says this.
+    local function connected(bytes)
+      local socket = p:socket "AF_UNIX"
+      socket:connect { family = "AF_UNIX", path = stub.socket }
+      if bytes then socket:write(bytes) end
+      return socket
+    end
+
+    it("that says nothing, or nonsense, keeps nobody else out", function()
+      stub = p:stub(dir, "tool")
+      local others = { connected(), connected(), connected(("x"):rep(1000)), connected(stub.marker .. ("AFAR\1"):rep(200)), connected() }
+      assert.equal(7, answered(function() return 7 end, { dir .. "/tool" }).status.code)
+      for _, other in ipairs(others) do other:close() end
+    end)
+
+    it("that ends while it is heard is no error of the script", function()
+      stub = p:stub(dir, "tool")
+      for _ = 1, 3 do connected(stub.marker):close() end
+      assert.equal(7, answered(function() return 7 end, { dir .. "/tool" }).status.code)
+    end)
+  end)
+
   describe("a call", function()
     it("says how it was made", function()
       local seen
