@@ -11,6 +11,7 @@ local spawn = require "afar.spawn"
 
 local stdio = {}
 
+local LINE_MOST = 64 * 1024 -- bytes of a line that are waited for
 local QUIET = 0.1 -- seconds without output after which there is none under way any more
 
 local far = {} -- machine -> { routines }
@@ -33,6 +34,7 @@ end
 local function lines(name, text)
   if count < 2 then return text, "" end
   local whole, rest = text:match "^(.*\n)([^\n]*)$"
+  if not whole and #text > LINE_MOST then whole, rest = text .. "\n", "" end
   if not whole then return "", text end
   return (whole:gsub("[^\n]*\n", function(line) return name .. ": " .. line end)), rest
 end
