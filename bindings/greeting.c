@@ -58,8 +58,9 @@ static const char *verdict_of(const struct afar_welcome *w) {
 /* What the host will set aside memory for. */
 static int is_sound(const struct afar_welcome *w) {
   return w->magic == AFAR_MAGIC && w->major == AFAR_MAJOR && w->size == sizeof *w && w->read_max > 0 &&
-         w->read_max <= AFAR_PERSIST_WINDOW / 2 && w->window >= AFAR_PERSIST_WINDOW / 2 && w->window <= 1 << 30 &&
-         w->hold_slots > 0 && w->hold_slots <= 65536 && w->block_size <= 1 << 24;
+         w->read_max <= AFAR_PERSIST_WINDOW / 2 && w->window <= 1 << 30 &&
+         w->window >= 2 * (w->read_max + sizeof(struct afar_reply)) && w->hold_slots > 0 && w->hold_slots <= 65536 &&
+         w->block_size <= 1 << 24;
 }
 
 /* welcome(bytes) -> table | nil: it is none, or of another version */

@@ -264,12 +264,14 @@ static void on_signal(struct ev_loop *ev, ev_signal *signal, int events) {
 
 static int l_signal(lua_State *L) {
   struct loop *loop = loop_of(L);
+  int number = luaL_checkint(L, 1);
+  luaL_argcheck(L, number > 0 && number < NSIG, 1, "no signal");
   struct watch *watch = calloc(1, sizeof *watch);
   if (!watch)
     return luaL_error(L, "out of memory");
   watch->loop = loop;
   watch->id = loop_id(loop);
-  ev_signal_init(&watch->signal, on_signal, luaL_checkint(L, 1));
+  ev_signal_init(&watch->signal, on_signal, number);
   ev_signal_start(loop->ev, &watch->signal);
   ev_unref(loop->ev);
   lua_pushnumber(L, (lua_Number)watch->id);

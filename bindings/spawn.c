@@ -82,8 +82,7 @@ static int fail(lua_State *L, int error) {
 }
 
 /* root(image, { argv... }, arena) -> fd, pid | nil, message. The program gets its carrier as fd 3, and a copy of the fd
- * `arena`
- * (-1: none) as 4. The fd that is returned is the caller's. */
+ * `arena` (-1: none) as 4. The fd that is returned is the caller's. */
 static int l_root(lua_State *L) {
   size_t length;
   const char *image = luaL_checklstring(L, 1, &length);
@@ -96,10 +95,11 @@ static int l_root(lua_State *L) {
     args[i] = (char *)luaL_checkstring(L, -1);
   }
   pid_t pid = 0;
+  int arena = luaL_checkint(L, 3);
   int program = program_fd(image, length);
   if (program < 0)
     return fail(L, program);
-  int fd = spawn_root(program, luaL_checkint(L, 3), args, &pid);
+  int fd = spawn_root(program, arena, args, &pid);
   close(program);
   if (fd < 0)
     return fail(L, fd);

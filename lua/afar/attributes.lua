@@ -158,7 +158,7 @@ process.define_recorded("sched_getaffinity", function(r, p, pid)
   local data = r:fetch(at, CPU_BYTES, { if_ok = ref, aside = true })
   return function(r_)
     local list, bytes = {}, r_:data(data)
-    for i = 0, r_:result(ref) * 8 - 1 do
+    for i = 0, math.min(r_:result(ref), #bytes) * 8 - 1 do
       if bit.band(bytes:byte(math.floor(i / 8) + 1), bit.lshift(1, i % 8)) ~= 0 then list[#list + 1] = i end
     end
     return list

@@ -28,17 +28,15 @@ local RIGHTS_MOST = 253 -- SCM_MAX_FD
 
 local function i32(value) return ffi.string(ffi.new("int32_t[1]", value), 4) end
 
-local function to_i32(bytes, at)
-  local box = ffi.new "int32_t[1]"
-  ffi.copy(box, bytes:sub(at or 1, (at or 1) + 3))
-  return box[0]
-end
-
-local function to_i64(bytes, at)
-  local box = ffi.new "int64_t[1]"
-  ffi.copy(box, bytes:sub(at, at + 7), 8)
+--- What isn't there is 0.
+local function number_at(bytes, at, box, size)
+  local part = bytes:sub(at, at + size - 1)
+  ffi.copy(box, part, #part)
   return tonumber(box[0])
 end
+
+local function to_i32(bytes, at) return number_at(bytes, at or 1, ffi.new "int32_t[1]", 4) end
+local function to_i64(bytes, at) return number_at(bytes, at, ffi.new "int64_t[1]", 8) end
 
 -- ---- the types that are known ----
 -- encode(r, message) gives the data's bytes, nil when the message isn't right; decode(r, bytes) its fields. A type without encode is

@@ -61,7 +61,7 @@ end
 local function decode(sys, bytes, count)
   local raw, list = ffi.new(sys.ctype.epoll_event), {}
   local size = ffi.sizeof(raw)
-  for i = 1, count do
+  for i = 1, math.min(count, #bytes / size) do
     ffi.copy(raw, bytes:sub((i - 1) * size + 1, i * size), size)
     list[i] = decode_one(sys, raw)
   end
@@ -72,6 +72,7 @@ local function record_wait(r, epfd, maxevents, waits)
   local number = fds.near(epfd, r.process, "epoll_wait")
   local size = ffi.sizeof(r.sys.ctype.epoll_event)
   local at = r:scratch(maxevents * size)
+  maxevents = math.min(maxevents, math.floor(r:fetch_most(at, maxevents * size) / size))
   if waits then r:hold(number, 1, { as = "epoll_wait" }) end
   local ref = r:call("epoll_pwait", { as = "epoll_wait" }, number, at, maxevents, 0, 0, 8)
   local data = r:fetch(at, maxevents * size, { if_ok = ref, aside = true })

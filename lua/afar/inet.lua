@@ -18,7 +18,7 @@ end
 --- 4 bytes as "127.0.0.1".
 ---@param bytes string
 ---@return string
-function inet.v4_text(bytes) return ("%d.%d.%d.%d"):format(bytes:byte(1, 4)) end
+function inet.v4_text(bytes) return ("%d.%d.%d.%d"):format((bytes .. "\0\0\0\0"):byte(1, 4)) end
 
 --- The groups of one side of "::" as bytes; the address's last may be an IPv4 address.
 local function groups(text, at_end)
@@ -68,6 +68,7 @@ end
 ---@param bytes string
 ---@return string
 function inet.v6_text(bytes)
+  bytes = bytes .. ("\0"):rep(16 - #bytes)
   if bytes:sub(1, 12) == ("\0"):rep(10) .. "\255\255" then return "::ffff:" .. inet.v4_text(bytes:sub(13)) end
   local list, shown = {}, {}
   for i = 1, 8 do

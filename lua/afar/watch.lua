@@ -128,7 +128,7 @@ local function serve(self)
     self.hold = r
     if not pcall(r.submit, r) or r:wait() then break end
     local bytes = r:data(data) or ""
-    for i = 0, (r:result(count) or 0) - 1 do
+    for i = 0, math.min(r:result(count) or 0, #bytes / size) - 1 do
       local value = ffi.new(machine.sys.ctype.epoll_event)
       ffi.copy(value, bytes:sub(i * size + 1), size)
       dispatch(self, tonumber(value.data), value.events)

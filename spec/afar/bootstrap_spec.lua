@@ -223,7 +223,7 @@ describe("a bootstrap that fails", function()
   local function hello_with(...)
     local dir = here:run({ "mktemp", "-d" }).stdout:gsub("\n", "")
     local raw = ffi.new("uint8_t[?]", 512)
-    local words = { { 0, 4, 0x52414641 }, { 4, 2, 1 }, { 8, 4, 440 }, { 24, 4, 62 }, { 200, 4, 65536 }, { 208, 4, 65536 }, ... }
+    local words = { { 0, 4, 0x52414641 }, { 4, 2, 1 }, { 8, 4, 440 }, { 24, 4, 62 }, { 200, 4, 65536 }, { 204, 4, 64 }, { 208, 4, 65536 }, ... }
     for _, word in ipairs(words) do
       local at, size, value = unpack(word)
       for i = 0, size - 1 do
@@ -240,6 +240,7 @@ describe("a bootstrap that fails", function()
     assert.matches("the far side does not speak this version's protocol: ", hello_with { 4, 2, 77 })
     assert.matches("the far side does not speak this version's protocol: ", hello_with { 8, 4, 8 })
     assert.matches("the far side does not speak this version's protocol: ", hello_with { 12, 4, 2 ^ 30 })
+    assert.matches("the far side does not speak this version's protocol: ", hello_with { 204, 4, 0 })
   end)
 
   it("says that its stub is of an architecture that nobody knows", function()
