@@ -281,7 +281,8 @@ static const char *hello_fault(const struct afar_hello *hello, size_t have) {
     return NULL;
   if (hello->size < sizeof *hello || hello->size > 65536 || hello->more > MORE_MAX)
     return "a hello of a wrong size";
-  if (hello->read_max == 0 || hello->read_max > LIMIT_MAX || hello->block_size > LIMIT_MAX)
+  if (hello->read_max == 0 || hello->read_max > LIMIT_MAX || hello->block_size > LIMIT_MAX || hello->hold_slots == 0 ||
+      hello->hold_slots > SLOTS_MAX)
     return "a hello with limits that can't be";
   uint64_t more = (uint64_t)hello->groups * 4 + hello->argv_length + hello->environ_length;
   return more == hello->more ? NULL : "a hello whose parts don't add up";
@@ -323,8 +324,9 @@ static size_t take_noise(struct stream *stream, const char *data, size_t length)
   loop_complete(stream->loop, stream->noise_id, 0, FATE_DONE);
   stream->noise_id = 0;
   if (!found) {
-    if (before + length > NOISE_MAX)
-      bytes_drop(&stream->noise, before + length - NOISE_MAX);
+    size_t more = before + length > NOISE_MAX ? before + length - NOISE_MAX : 0;
+    bytes_drop(&stream->noise, more);
+    stream->noise_dropped += more;
     return length;
   }
   size_t noise = (size_t)(found - bytes_head(&stream->noise)), taken = noise + sizeof pattern - before;
@@ -552,10 +554,12 @@ static int l_wait_noise(lua_State *L) {
   return wait_id(L, stream, &stream->noise_id, stream->state != STREAM_NOISE);
 }
 
+/* noise() -> the last of the bytes before the marker, how many there were before these */
 static int l_noise(lua_State *L) {
   struct stream *stream = stream_check(L, 1);
   lua_pushlstring(L, bytes_head(&stream->noise), bytes_length(&stream->noise));
-  return 1;
+  lua_pushnumber(L, (lua_Number)stream->noise_dropped);
+  return 2;
 }
 
 /* hello() -> the bytes of the hello, struct first */

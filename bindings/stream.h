@@ -23,7 +23,8 @@ enum {
   NOISE_MAX = 64 * 1024,
   MORE_MAX = 1024 * 1024,
   LIMIT_MAX = 16 * 1024 * 1024, /* of what a hello may ask the host to set aside at once */
-  PONGS_MAX = 4096,             /* that wait to be sent */
+  SLOTS_MAX = 65536,
+  PONGS_MAX = 4096, /* that wait to be sent */
   STREAM_FULL = 512 * 1024,
 };
 
@@ -38,6 +39,7 @@ struct stream {
 
   char marker[MARKER_LENGTH];
   struct bytes noise, hello;
+  uint64_t noise_dropped; /* bytes of it that came before what is still there */
   struct bytes out;
   struct bytes out_fds; /* struct out_fd: fds that go out with the byte at their offset */
   uint64_t sent;        /* bytes that have left */

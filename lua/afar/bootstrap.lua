@@ -27,6 +27,7 @@ local STDERR_KEPT = 64 * 1024
 local GRACE = 2 -- seconds
 local CLEANUP = 30 -- seconds
 local LAST_WORDS = 0.2 -- seconds
+local ASKED_MOST = 100 -- times that the far side may ask for its stub: once a directory, and way to execute it there
 local IGNORED = { "SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM" } -- Ctrl-C must not cut the way to the far side before the cleanups have run
 
 -- ---- the command ----
@@ -166,6 +167,7 @@ end
 -- ---- the conversation before there is a root ----
 
 local PROBLEMS = {
+  greedy = function() return ("the far side has asked for its stub more than %d times"):format(ASKED_MOST) end,
   machine = function(details)
     return ("the far machine's architecture is %s, for which there is no stub"):format(details), "x86_64 and aarch64 are known"
   end,
@@ -185,14 +187,16 @@ end
 
 --- Answers what the far side's script asks; each of its messages once.
 local function answer(self)
-  local noise = self.stream:noise()
+  local noise, dropped = self.stream:noise()
   while true do
-    local kind, _, rest, what, details = script.scan(noise:sub(self.answered + 1), self.marker)
+    local kind, _, rest, what, details = script.scan(noise:sub(math.max(self.answered - dropped, 0) + 1), self.marker)
     if kind ~= "send" and kind ~= "error" then return end
-    self.answered = self.answered + rest - 1
+    self.answered = math.max(self.answered, dropped) + rest - 1
     if kind == "error" then raise_problem(self, what, details) end
     local stub = require("afar.stubs")[what]
     if not stub then raise_problem(self, "machine", what) end
+    self.asked = self.asked + 1
+    if self.asked > ASKED_MOST then raise_problem(self, "greedy", "") end
     self.stream:raw(script.stub_lines(stub))
   end
 end
@@ -251,7 +255,7 @@ local function begin(p, call, spec, opts)
   local marker, seconds = spawn.random(16), patience.check(p, call, opts.timeout)
   local filled, tell = fill(spec, marker, opts.brief and {} or require "afar.packed")
   local self = {
-    p = p, call = call, name = opts.name or table.concat(spec, " "), marker = marker, said = "", answered = 0, explain = opts.explain,
+    p = p, call = call, name = opts.name or table.concat(spec, " "), marker = marker, said = "", answered = 0, asked = 0, explain = opts.explain,
     question = opts.question, gently = opts.gently,
   }
   local function expire(why) give_up(self, why) end

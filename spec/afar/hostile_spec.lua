@@ -120,3 +120,52 @@ describe("a directory's listing from a hostile machine", function()
     end
   end)
 end)
+
+describe("a far side that is asked to become a root", function()
+  --- What is said of a shell command, $0 in which is the marker.
+  local function said_of(command)
+    local name, text = raised.named(afar.here.bootstrap, afar.here, { "sh", "-c", command, afar.MARKER, name = "far" })
+    return text, name
+  end
+
+  it("gets its stub so often, and no more", function()
+    local text = said_of "while echo $0-send x86_64; do :; done"
+    assert.truthy(text:find("asked for its stub more than 100 times", 1, true), text)
+  end)
+
+  it("is understood behind any amount of noise, before it asks and after", function()
+    local noise = "head -c 200000 /dev/zero | tr '\\0' x; "
+    local text, name = said_of(noise .. "echo; echo $0-send x86_64; " .. noise .. "echo; echo $0-error noexec here")
+    assert.equal("noexec", name)
+    assert.truthy(text:find("no place to write a program", 1, true), text)
+  end)
+end)
+
+describe("bytes from a hostile machine", function()
+  local decoders = {
+    ["a directory's entries"] = require("afar.files").entries,
+    ["an address"] = function(bytes) return tostring(require("afar.address").unpack(afar.here.machine.sys, bytes)) end,
+    ["control messages"] = function(bytes) return require("afar.cmsg").decode({ sys = afar.here.machine.sys }, bytes) end,
+    ["a kept table"] = require("afar.plain").decode,
+    ["a hello"] = require("afar.hello").hello,
+    ["a welcome"] = require("afar.greeting").welcome,
+  }
+
+  --- Mostly zeros and small numbers: they get further than noise.
+  local function random_bytes(length)
+    local bytes = {}
+    for i = 1, length do bytes[i] = string.char(math.random(3) == 1 and math.random(0, 255) or math.random(4) == 1 and math.random(0, 20) or 0) end
+    return table.concat(bytes)
+  end
+
+  for what, decode in pairs(decoders) do
+    it(("as %s are taken, or refused by name"):format(what), function()
+      math.randomseed(7)
+      for _ = 1, 3000 do
+        local bytes = random_bytes(math.random(0, 80))
+        local ok, err = pcall(decode, bytes)
+        assert.is_true(ok or not tostring(err):find "attempt to", ("%q: %s"):format(bytes, tostring(err)))
+      end
+    end)
+  end
+end)
