@@ -63,6 +63,7 @@ end
 -- Terminals.
 require "afar.pty"
 
+require "afar.container" -- a root file system of one's own
 require "afar.ways" -- other users, containers, namespaces
 require "afar.stub" -- programs that this script answers for
 

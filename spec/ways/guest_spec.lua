@@ -109,6 +109,17 @@ describe("the init of an aarch64 machine, on a serial line,", function()
     u:exit(0)
   end)
 
+  it("has containers, though its root is an initramfs", function()
+    for _, name in ipairs { "proc", "dev", "etc" } do root:mkdir_p("/tmp/c/" .. name) end
+    for _, name in ipairs { "bin", "lib" } do root:copy_tree("/" .. name, root, "/tmp/c/" .. name) end
+    local c = root:enter_container("/tmp/c", { hostname = "box" })
+    assert.equal(1, c:getpid())
+    assert.same({ "bin", "dev", "etc", "lib", "proc" }, c:listdir "/")
+    assert.equal("aarch64 box\n", c:run({ "sh", "-c", "echo $(uname -m) $(hostname)" }).stdout)
+    assert.equal("ENOENT", raised.err(c.stat, c, "/init").name)
+    c:exit(0)
+  end)
+
   it("is a way to the next", function()
     local inner = root:bootstrap { "sh", "-c", afar.SCRIPT, name = "inner" }
     assert.equal("aarch64", inner.machine.sys.name)
