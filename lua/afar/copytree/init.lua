@@ -18,6 +18,7 @@ local SMALL = 64 * 1024 -- bytes of a file that goes with others in one chain
 local BATCH_BYTES = 512 * 1024 -- bytes of such files in one chain
 local PART = 1024 * 1024 -- of a sparse file's data at once
 local LINK_MOST = 4096
+local DEVICES = { char = true, block = true }
 
 local if_ok = directory.if_ok
 
@@ -108,7 +109,8 @@ local function look(job, dir, entries, at)
   for i, name in ipairs(names) do
     if found[i] then -- else it has vanished since it was listed
       local stat = stats.decode(job.from.machine, found[i])
-      items[#items + 1] = { name = name, bytes = found[i], stat = stat, path = paths.join(at, name) }
+      local left_out = not job.devices and DEVICES[stat.type]
+      if not left_out then items[#items + 1] = { name = name, bytes = found[i], stat = stat, path = paths.join(at, name) } end
     end
   end
   return items
@@ -339,7 +341,7 @@ local function copy_top(job, item)
   end)
 end
 
-local OPTIONS = { merge = true, attributes = true, progress = true, unchanged = true }
+local OPTIONS = { merge = true, attributes = true, progress = true, unchanged = true, devices = true }
 
 local function check(other, options)
   if getmetatable(other) ~= process.Process then error("copy_tree: the second argument is a process", 3) end
@@ -351,25 +353,27 @@ local function check(other, options)
   end
 end
 
---- p:copy_tree(source, other, target, options): the directory `source` of this process's is copied to where `other` is (which may be this process), with
---- owner (where `other` is root; else it belongs to `other`, and set-user-id bits are left out), mode, times, extended attributes, symbolic
---- links, hard links among what is copied, fifos and devices; holes in files stay holes. Symbolic links are not followed (but `source` may be one).
---- `target` must not be there yet. Small files go 64 in a chain, and many such chains are under way at once. When it fails, what was copied so far stays.
---- options: merge = true: `target` may be there; directories are joined, other things replaced; attributes = false: without extended attributes; progress =
---- function(count) of entries that are done; unchanged = "time": a file that is there with the same size and time of modification isn't sent again,
---- "checksum": nor one with the same contents (by sha256sum, which both sides need); its owner, mode, times and attributes are put right, and merge
---- goes without saying. Returns how many entries there were, and how many of them were such files.
+--- p:copy_tree(source, other, target, options): the directory `source` of this process's is copied to where `other` is (which may be this
+--- process), with owner (where `other` is root; else it belongs to `other`, and set-user-id bits are left out), mode, times, extended
+--- attributes, symbolic links, hard links among what is copied, fifos and devices; holes in files stay holes. Symbolic links are not followed
+--- (but `source` may be one). `target` must not be there yet. Small files go 64 in a chain, and many such chains are under way at once. When it
+--- fails, what was copied so far stays. options: merge = true: `target` may be there; directories are joined, other things replaced; attributes
+--- = false: without extended attributes; devices = false: without device files, which only root can make; progress = function(count) of entries
+--- that are done; unchanged = "time": a file that is there with the same size and time of modification isn't sent again, "checksum": nor one
+--- with the same contents (by sha256sum, which both sides need); its owner, mode, times and attributes are put right, and merge goes without
+--- saying. Returns how many entries there were, and how many of them were such files.
 ---@param source string
 ---@param other afar.Process
 ---@param target? string default: the same path
----@param options? { merge?: boolean, attributes?: boolean, progress?: fun(count: integer), unchanged?: "time"|"checksum" }
+---@param options? { merge?: boolean, attributes?: boolean, devices?: boolean, progress?: fun(integer), unchanged?: "time"|"checksum" }
 ---@return integer entries, integer unchanged
 process.define("copy_tree", function(self, source, other, target, options)
   options = options or {}
   check(other, options)
   local job = {
     from = self, to = other, source = source, target = target or source, merge = options.merge or options.unchanged ~= nil, progress = options.progress,
-    attributes = options.attributes ~= false, links = {}, count = 0, same = 0, unchanged = options.unchanged, C = other.machine.sys.C,
+    attributes = options.attributes ~= false, devices = options.devices ~= false,
+    links = {}, count = 0, same = 0, unchanged = options.unchanged, C = other.machine.sys.C,
     together = together.new(self.machine.local_),
   }
   local item = top(job)
