@@ -22,7 +22,7 @@ struct channel *channel_new(struct stream *stream, uint32_t number, uint32_t to_
   channel->stream = stream;
   channel->loop = stream->loop;
   channel->number = number;
-  channel->window = to_host;
+  channel->window = channel->window_most = to_host;
   channel->granted = to_host;
   channel->credit = from_host;
   channel->refs = 1;
@@ -42,12 +42,26 @@ static void complete(struct channel *channel, uint64_t *id) {
   *id = 0;
 }
 
+/* Half a window is credited each time half a window was taken. Where that happens more than once in a round trip, the
+ * window is what keeps the other side from sending more: it grows until it no longer is. */
+static uint32_t growth(struct channel *channel) {
+  double now = ev_now(channel->loop->ev), before = channel->credit_at;
+  channel->credit_at = now;
+  uint32_t left = channel->window_most - channel->window;
+  if (left == 0 || before == 0 || now - before > channel->stream->round_trip)
+    return 0;
+  uint32_t more = channel->window < left ? channel->window : left;
+  channel->window += more;
+  return more;
+}
+
 void channel_took(struct channel *channel, size_t length) {
   channel->taken += (uint32_t)length;
   if (channel->taken < channel->window / 2 || channel->ended || channel->closing || !channel->stream)
     return;
-  channel->granted += channel->taken;
-  stream_frame(channel->stream, channel->number, AFAR_CREDIT, channel->taken);
+  uint32_t credit = channel->taken + growth(channel);
+  channel->granted += credit;
+  stream_frame(channel->stream, channel->number, AFAR_CREDIT, credit);
   channel->taken = 0;
 }
 
@@ -69,6 +83,11 @@ int channel_on_data(struct channel *channel, const char *data, size_t length) {
     if (error)
       give_up(channel, error);
     return 0;
+  }
+  if (channel->pump && bytes_length(&channel->in) == 0) {
+    size_t moved = pump_data(channel->pump, data, length);
+    data += moved;
+    length -= moved;
   }
   bytes_append(&channel->in, data, length);
   complete(channel, &channel->read_id);
@@ -170,6 +189,13 @@ long channel_write(struct channel *channel, const char *data, size_t length) {
   return (long)length;
 }
 
+long channel_write_from(struct channel *channel, int fd, size_t most) {
+  long count = stream_data_from(channel->stream, channel->number, fd, most);
+  if (count > 0)
+    channel->credit -= (uint64_t)count;
+  return count;
+}
+
 void channel_close(struct channel *channel) {
   if (channel->closing || !channel->stream)
     return;
@@ -236,6 +262,29 @@ static int l_pump(lua_State *L) {
   luaL_argcheck(L, from != to && !to->sink && !to->pump, 2, "is in use");
   uint64_t id = loop_id(from->loop);
   pump_start(from, to, (uint64_t)most, id);
+  lua_pushnumber(L, (lua_Number)id);
+  return 1;
+}
+
+/* pump_out(fd, most) -> id, which completes as that of pump(): from here into an fd of the host's, a pipe or socket,
+ * which stays the caller's */
+static int l_pump_out(lua_State *L) {
+  struct channel *from = channel_check(L, 1);
+  int fd = luaL_checkint(L, 2);
+  luaL_argcheck(L, !from->sink && !from->pump, 1, "is in use");
+  uint64_t id = loop_id(from->loop);
+  pump_start_fd(from, NULL, fd, (uint64_t)luaL_checknumber(L, 3), id);
+  lua_pushnumber(L, (lua_Number)id);
+  return 1;
+}
+
+/* pump_in(fd, most) -> id: from an fd of the host's to here */
+static int l_pump_in(lua_State *L) {
+  struct channel *to = channel_check(L, 1);
+  int fd = luaL_checkint(L, 2);
+  luaL_argcheck(L, !to->sink && !to->pump, 1, "is in use");
+  uint64_t id = loop_id(to->loop);
+  pump_start_fd(NULL, to, fd, (uint64_t)luaL_checknumber(L, 3), id);
   lua_pushnumber(L, (lua_Number)id);
   return 1;
 }
@@ -308,6 +357,8 @@ static const luaL_Reg methods[] = {
     {"wait_write", l_wait_write},
     {"forget", l_forget},
     {"pump", l_pump},
+    {"pump_out", l_pump_out},
+    {"pump_in", l_pump_in},
     {"stop", l_stop},
     {"eof", l_eof},
     {"close", l_close},

@@ -30,7 +30,9 @@ struct channel {
   struct loop *loop;
   struct stream *stream; /* NULL once the stream has gone, or the channel's number was given back */
   uint32_t number;
-  uint32_t window;  /* first credit of the other side */
+  uint32_t window; /* credit of the other side, when nothing is under way */
+  uint32_t window_most;
+  double credit_at; /* when credit was last given */
   uint32_t taken;   /* bytes taken since credit was last given */
   uint64_t credit;  /* bytes that may be sent */
   uint64_t granted; /* bytes that the other side may still send */
@@ -51,6 +53,9 @@ struct channel *channel_new(struct stream *stream, uint32_t number, uint32_t to_
 void channel_unref(struct channel *channel);
 /* Sends as much as credit and the stream allow; returns how much, or -EPIPE once the channel has ended. */
 long channel_write(struct channel *channel, const char *data, size_t length);
+/* Sends up to `most` bytes, at most channel_room(), that it reads from an fd of the host's: how many, 0 at the end of
+ * those, or a negative errno. */
+long channel_write_from(struct channel *channel, int fd, size_t most);
 /* Whether nothing more can be written. */
 int channel_write_over(const struct channel *channel);
 /* How much channel_write() would take now. */

@@ -1,44 +1,135 @@
 #include "pump.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "channel.h"
+#include "stream.h"
 
-void pump_start(struct channel *from, struct channel *to, uint64_t most, uint64_t id) {
+static struct loop *loop_of_pump(const struct pump *pump) {
+  return (pump->from ? pump->from : pump->to)->loop;
+}
+
+static struct pump *new_pump(struct channel *from, struct channel *to, uint64_t most, uint64_t id) {
   struct pump *pump = calloc(1, sizeof *pump);
   if (!pump)
     abort();
-  *pump = (struct pump){.from = from, .to = to, .id = id, .left = most};
-  from->refs++;
-  to->refs++;
-  from->pump = to->pump = pump;
+  *pump = (struct pump){.from = from, .to = to, .fd = -1, .id = id, .left = most};
+  if (from)
+    from->refs++, from->pump = pump;
+  if (to)
+    to->refs++, to->pump = pump;
+  return pump;
+}
+
+void pump_start(struct channel *from, struct channel *to, uint64_t most, uint64_t id) {
+  pump_run(new_pump(from, to, most, id));
+}
+
+static void on_ready(struct ev_loop *ev, ev_io *io, int events) {
+  (void)events;
+  ev_io_stop(ev, io);
+  pump_run(io->data);
+}
+
+void pump_start_fd(struct channel *from, struct channel *to, int fd, uint64_t most, uint64_t id) {
+  struct pump *pump = new_pump(from, to, most, id);
+  pump->fd = fd;
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+  ev_io_init(&pump->io, on_ready, fd, from ? EV_WRITE : EV_READ);
+  pump->io.data = pump;
   pump_run(pump);
 }
 
 void pump_stop(struct pump *pump) {
   struct channel *from = pump->from, *to = pump->to;
-  loop_complete(from->loop, pump->id, (int64_t)pump->moved, FATE_DONE);
-  from->pump = to->pump = NULL;
+  struct loop *loop = loop_of_pump(pump);
+  loop_complete(loop, pump->id, (int64_t)pump->moved, FATE_DONE);
+  if (pump->fd >= 0)
+    ev_io_stop(loop->ev, &pump->io);
   free(pump);
-  channel_unref(from);
-  channel_unref(to);
+  if (from)
+    from->pump = NULL, channel_unref(from);
+  if (to)
+    to->pump = NULL, channel_unref(to);
 }
 
-void pump_run(struct pump *pump) {
-  struct channel *from = pump->from;
-  while (pump->left > 0 && bytes_length(&from->in) > 0) {
-    size_t length = bytes_length(&from->in);
-    long count = channel_write(pump->to, bytes_head(&from->in), length < pump->left ? length : pump->left);
-    if (count < 0)
-      return pump_stop(pump);
-    if (count == 0)
-      return;
-    bytes_drop(&from->in, (size_t)count);
-    channel_took(from, (size_t)count);
+/* How much went out, or a negative errno. */
+static long send_on(struct pump *pump, const char *data, size_t length) {
+  if (pump->to)
+    return channel_write(pump->to, data, length);
+  ssize_t count = write(pump->fd, data, length);
+  if (count >= 0)
+    return count;
+  if (errno != EAGAIN && errno != EINTR)
+    return -errno;
+  ev_io_start(loop_of_pump(pump)->ev, &pump->io);
+  return 0;
+}
+
+/* 1: all has gone, or as much as it was to be; 0: there is no room now; else a negative errno. */
+static int move(struct pump *pump, const char **data, size_t *length) {
+  while (pump->left > 0 && *length > 0) {
+    long count = send_on(pump, *data, *length < pump->left ? *length : pump->left);
+    if (count <= 0)
+      return (int)count;
+    *data += count;
+    *length -= (size_t)count;
     pump->left -= (uint64_t)count;
     pump->moved += (uint64_t)count;
   }
-  int over = from->ended || from->closing || !from->stream || channel_write_over(pump->to);
-  if (pump->left == 0 || over)
+  return 1;
+}
+
+size_t pump_data(struct pump *pump, const char *data, size_t length) {
+  size_t before = length;
+  if (!pump->from || (pump->fd >= 0 && ev_is_active(&pump->io)))
+    return 0;
+  move(pump, &data, &length); /* what didn't go, and why, is seen by pump_run */
+  if (before > length)
+    channel_took(pump->from, before - length);
+  return before - length;
+}
+
+/* From a channel to wherever it goes. */
+static void run_out(struct pump *pump) {
+  struct channel *from = pump->from;
+  size_t before = bytes_length(&from->in), length = before;
+  const char *data = bytes_head(&from->in);
+  if (pump->fd >= 0 && ev_is_active(&pump->io))
+    return; /* it is known to be full */
+  int went = move(pump, &data, &length);
+  if (before > length) {
+    bytes_drop(&from->in, before - length);
+    channel_took(from, before - length);
+  }
+  if (went == 0)
+    return;
+  int over = from->ended || from->closing || !from->stream || (pump->to && channel_write_over(pump->to));
+  if (went < 0 || pump->left == 0 || over)
     pump_stop(pump);
+}
+
+/* From the fd to a channel. */
+static void run_in(struct pump *pump) {
+  struct channel *to = pump->to;
+  while (pump->left > 0 && !channel_write_over(to)) {
+    size_t room = channel_room(to);
+    if (room == 0)
+      return; /* it is run again when there is */
+    long count = channel_write_from(to, pump->fd, room < pump->left ? room : pump->left);
+    if (count == -EAGAIN || count == -EINTR)
+      return ev_io_start(to->loop->ev, &pump->io);
+    if (count <= 0)
+      break;
+    pump->left -= (uint64_t)count;
+    pump->moved += (uint64_t)count;
+  }
+  pump_stop(pump);
+}
+
+void pump_run(struct pump *pump) {
+  pump->from ? run_out(pump) : run_in(pump);
 }

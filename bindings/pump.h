@@ -1,22 +1,30 @@
 /* A pump: what arrives on one channel goes out on another, as far as there is room there, and none of it comes to Lua.
- */
+ * Instead of one of the two channels there may be an fd of the host's, non-blocking: a pipe or a socket. */
 #ifndef AFAR_PUMP_H
 #define AFAR_PUMP_H
 
+#include <ev.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct channel;
 
 struct pump {
-  struct channel *from, *to; /* a reference to each */
-  uint64_t id;               /* completes with the bytes that were moved */
+  struct channel *from, *to; /* a reference to each; NULL: the fd */
+  int fd;
+  ev_io io;
+  uint64_t id; /* completes with the bytes that were moved */
   uint64_t left, moved;
 };
 
 /* Moves `most` bytes; fewer when `from` has ended before, or `to` takes no more. Neither may have a sink or a pump. */
 void pump_start(struct channel *from, struct channel *to, uint64_t most, uint64_t id);
+/* The same, one of the two being NULL. The fd stays its owner's, and must stay open until the pump has ended. */
+void pump_start_fd(struct channel *from, struct channel *to, int fd, uint64_t most, uint64_t id);
 /* Moves what can be moved now; the pump may be gone afterwards. */
 void pump_run(struct pump *pump);
+/* Bytes that have just arrived at `from`, where none wait: how many of them were moved. */
+size_t pump_data(struct pump *pump, const char *data, size_t length);
 /* Ends it where it is. */
 void pump_stop(struct pump *pump);
 

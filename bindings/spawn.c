@@ -130,6 +130,16 @@ static int l_socketpair(lua_State *L) {
   return 2;
 }
 
+/* pipe() -> its read end, its write end | nil, message. Close-on-exec; both are the caller's. */
+static int l_pipe(lua_State *L) {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) < 0)
+    return fail(L, -errno);
+  lua_pushinteger(L, fds[0]);
+  lua_pushinteger(L, fds[1]);
+  return 2;
+}
+
 /* random(count) -> so many bytes that nobody can guess, in hexadecimal; at most 64 */
 static int l_random(lua_State *L) {
   unsigned char bytes[64];
@@ -185,7 +195,7 @@ static int l_isatty(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"root", l_root},   {"reap", l_reap}, {"socketpair", l_socketpair}, {"random", l_random}, {"dup", l_dup},
+    {"root", l_root},   {"reap", l_reap}, {"socketpair", l_socketpair}, {"pipe", l_pipe}, {"random", l_random}, {"dup", l_dup},
     {"write", l_write}, {"read", l_read}, {"isatty", l_isatty},         {"close", l_close},   {NULL, NULL},
 };
 

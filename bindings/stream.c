@@ -12,6 +12,8 @@
 
 #define TYPE "afar.stream"
 
+enum { PROBE = 1 }; /* what a ping carries whose answer is timed */
+
 struct out_fd {
   uint64_t offset; /* in all that was ever sent */
   int fd;
@@ -69,6 +71,38 @@ void stream_data(struct stream *stream, uint32_t channel, const char *data, size
     data += part;
     length -= part;
   }
+}
+
+long stream_data_from(struct stream *stream, uint32_t channel, int fd, size_t most) {
+  if (stream->state != STREAM_OPEN)
+    return -EPIPE;
+  if (most > AFAR_FRAME_MAX)
+    most = AFAR_FRAME_MAX;
+  struct afar_frame frame = {.channel = channel};
+  char *at = bytes_room(&stream->out, sizeof frame + most);
+  ssize_t count = read(fd, at + sizeof frame, most);
+  if (count <= 0)
+    return count < 0 ? -errno : 0;
+  frame.word = (uint32_t)AFAR_DATA << 24 | (uint32_t)count;
+  memcpy(at, &frame, sizeof frame);
+  bytes_grow(&stream->out, sizeof frame + (size_t)count);
+  loop_flush_later(stream->loop, &stream->flush);
+  return count;
+}
+
+void stream_probe(struct stream *stream) {
+  if (stream->probe_at > 0 || stream->state != STREAM_OPEN)
+    return;
+  stream->probe_at = ev_time();
+  stream_frame(stream, 0, AFAR_PING, PROBE);
+}
+
+/* The answer to a probe: the shortest counts, since what is under way makes others wait. */
+static void on_probe(struct stream *stream) {
+  double took = ev_time() - stream->probe_at;
+  if (stream->probe_at > 0 && took > 0 && (stream->round_trip == 0 || took < stream->round_trip))
+    stream->round_trip = took;
+  stream->probe_at = 0;
 }
 
 static void wake_writers(struct stream *stream) {
@@ -227,6 +261,8 @@ static void on_frame(struct stream *stream, struct channel *channel, enum afar_f
     return stream_frame(stream, 0, AFAR_PONG, value);
   case AFAR_PONG:
     stream->pings = 0;
+    if (value == PROBE)
+      on_probe(stream);
     return;
   case AFAR_BELL:
     return; /* it has woken us, and that is all */
@@ -500,13 +536,15 @@ static int l_over(lua_State *L) {
   return 1;
 }
 
-/* channel(number, to_host, from_host) -> channel; the number must be free */
+/* channel(to_host, from_host, most) -> channel. The first credits; most: up to which the one to the host may grow,
+ * where the way is long and the script takes all at once (default: it doesn't) */
 static int l_channel(lua_State *L) {
   struct stream *stream = stream_check(L, 1);
   uint32_t to_host = (uint32_t)luaL_optnumber(L, 2, CHANNEL_WINDOW),
            from_host = (uint32_t)luaL_optnumber(L, 3, CHANNEL_WINDOW);
   uint32_t number = 1;
-  luaL_argcheck(L, to_host <= WINDOW_MAX, 2, "larger than a frame can give credit for");
+  uint32_t most = (uint32_t)luaL_optnumber(L, 4, to_host);
+  luaL_argcheck(L, to_host <= WINDOW_MAX && most <= WINDOW_MAX, 2, "larger than a frame can give credit for");
   if (stream->state != STREAM_OPEN)
     return luaL_error(L, "the stream has ended");
   while (number < stream->channels_size && stream->channels[number])
@@ -522,6 +560,9 @@ static int l_channel(lua_State *L) {
     stream->channels_size = size;
   }
   struct channel *channel = channel_new(stream, number, to_host, from_host);
+  channel->window_most = most;
+  if (most > to_host)
+    stream_probe(stream);
   stream->channels[number] = channel;
   channel->refs++;
   channel_push(L, channel);

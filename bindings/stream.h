@@ -25,7 +25,7 @@ enum {
   LIMIT_MAX = 16 * 1024 * 1024, /* of what a hello may ask the host to set aside at once */
   SLOTS_MAX = 65536,
   PONGS_MAX = 4096, /* that wait to be sent */
-  STREAM_FULL = 512 * 1024,
+  STREAM_FULL = 256 * 1024,
 };
 
 struct stream {
@@ -58,6 +58,8 @@ struct stream {
   uint64_t end_id;      /* completes when the stream ends */
   uint64_t noise_id;    /* completes when noise has arrived */
   uint32_t pings;       /* sent and not yet answered */
+  double probe_at;      /* when it was asked last how long a round trip takes; 0: nobody waits for that answer */
+  double round_trip;    /* the shortest so far, in seconds; 0: not known */
   uint32_t pongs;       /* queued since all was sent last */
   uint64_t received;    /* bytes in all */
   int error;            /* why it ended: 0 end of file, or a positive errno */
@@ -76,6 +78,11 @@ void stream_requests(struct stream *stream, const char *data, size_t length);
 void stream_use_ring(struct stream *stream, struct afar_ring *at);
 /* How much channels may still queue; when it was 0 they are told once there is room again. */
 size_t stream_room(struct stream *stream);
+/* Reads up to `most` bytes from an fd of the host's into one frame of a channel: how many, 0 at the end, or a negative
+ * errno. */
+long stream_data_from(struct stream *stream, uint32_t channel, int fd, size_t most);
+/* Finds out how long a round trip takes now, when little is under way. */
+void stream_probe(struct stream *stream);
 void stream_forget(struct stream *stream, uint32_t number);
 void stream_end(struct stream *stream, int error, const char *reason);
 

@@ -5,12 +5,18 @@ local errors = require "afar.error"
 local fds = require "afar.fd"
 local hello = require "afar.hello"
 local sched = require "afar.sched"
+local spawn = require "afar.spawn"
 
 local attach = {}
 
-local FILE_WINDOW = 1024 * 1024 -- of bytes under way: a file is never waited for
+local MIB = 1024 * 1024
+local PIPE_SIZE = MIB -- /proc/sys/fs/pipe-max-size, unless somebody has changed it
 
-local function window_of(fd) return fd.kind == "file" and FILE_WINDOW or hello.WINDOW end
+--- Bytes that may be under way: to the host at first, and at most, where the way is found to be so long; and from the host. A file is never waited for:
+--- what goes there is written as it comes, however much was allowed.
+local FILE, OTHER = { to_host = MIB, most = 8 * MIB, from_host = 8 * MIB }, { to_host = hello.WINDOW, most = hello.WINDOW, from_host = hello.WINDOW }
+
+local function windows_of(fd) return fd.kind == "file" and FILE or OTHER end
 
 local function flags_of(fd, mode)
   local flags = 0
@@ -21,10 +27,10 @@ local function flags_of(fd, mode)
 end
 
 --- Makes the root's fd `number`, which came from one of its processes, a channel. Nobody waits for it.
-function attach.in_root(machine, number, channel, flags, window)
+function attach.in_root(machine, number, channel, flags, windows)
   local r = requests.record(machine.root)
-  window = window or hello.WINDOW
-  r:attach(channel:number(), number, flags, window, window)
+  windows = windows or OTHER
+  r:attach(channel:number(), number, flags, windows.to_host, windows.from_host)
   machine.root.table.internal[number] = true
   r:submit()
   return r
@@ -56,14 +62,15 @@ local function from_root(p, fd, channel, flags)
   local r = requests.record(p)
   r.args = { n = 1, fd }
   if fd.kind == "pipe" then r:call("fcntl", nil, fd.number, p.machine.sys.C.F_SETFL, p.machine.sys.C.O_NONBLOCK) end
-  local ref = r:attach(channel:number(), fd.number, flags, window_of(fd), window_of(fd))
+  local windows = windows_of(fd)
+  local ref = r:attach(channel:number(), fd.number, flags, windows.to_host, windows.from_host)
   r:run() -- until it is a channel's, it is the handle's to close
   fds.forget(fd)
   p.table.internal[r:result(ref)] = true
 end
 
---- Any other process hands it to the root over its carrier.
-local function from_other(p, fd, channel, flags)
+--- Any other process hands it on over its carrier: on this machine to the host itself, else to the root. Its number there; the handle is used up.
+local function hand_on(p, fd)
   local r = requests.record(p)
   r.args = { n = 1, fd }
   local C = p.machine.sys.C
@@ -74,10 +81,16 @@ local function from_other(p, fd, channel, flags)
   fds.forget(fd)
   r:wait()
   local number = attach.received(r, p, send)
-  if number and p.machine.local_ then number = sched.wait(p.machine.stream:send_fd(number)) end -- it came to the host itself
   r:check()
-  if not number or number < 0 then error(errors.lost(p, "attach", r.args, "lost"), 0) end
-  local attached = attach.in_root(p.machine, number, channel, flags, window_of(fd))
+  if not number then error(errors.lost(p, "attach", r.args, "lost"), 0) end
+  return number
+end
+
+local function from_other(p, fd, channel, flags)
+  local number = hand_on(p, fd)
+  if p.machine.local_ then number = sched.wait(p.machine.stream:send_fd(number)) end
+  if not number or number < 0 then error(errors.lost(p, "attach", { n = 1, fd }, "lost"), 0) end
+  local attached = attach.in_root(p.machine, number, channel, flags, windows_of(fd))
   attached:wait()
   attached:check()
 end
@@ -89,12 +102,42 @@ end
 ---@return userdata channel
 function attach.channel(p, fd, mode)
   fds.near(fd, p, "attach")
-  local channel = p.machine.stream:channel(window_of(fd), window_of(fd))
+  local windows = windows_of(fd)
+  local channel = p.machine.stream:channel(windows.to_host, windows.from_host, windows.most)
   local step = p.is_root and from_root or from_other
   local ok, err = pcall(step, p, fd, channel, flags_of(fd, mode))
   if ok then return channel end
   channel:close()
   error(err, 0)
+end
+
+--- A pipe between a process of this machine and the host, as wide as may be. Returns the process's end, and the number of the host's, which is the
+--- caller's to close.
+---@param p afar.Process    on this machine
+---@param mode "r"|"w"      what the process does with its end
+---@return afar.Fd, integer
+function attach.pipe(p, mode)
+  local C = p.machine.sys.C
+  local ours, theirs
+  if p.is_root then
+    local from, to = spawn.pipe()
+    if not from then error(errors.new(p, "attach", nil, to), 0) end
+    ours, theirs = from, to
+    if mode == "r" then ours, theirs = to, from end
+    local number = sched.wait(p.machine.stream:send_fd(theirs))
+    if not number or number < 0 then
+      spawn.close(ours)
+      error(errors.lost(p, "attach", nil, "lost"), 0)
+    end
+    theirs = fds.new(p, number, "pipe")
+  else
+    local from, to = p:pipe2()
+    ours, theirs = from, to
+    if mode == "r" then ours, theirs = to, from end
+    ours = hand_on(p, ours)
+  end
+  pcall(theirs.fcntl, theirs, C.F_SETPIPE_SZ, PIPE_SIZE) -- where all that a user may have is in use, it stays as it is
+  return theirs, ours
 end
 
 return attach

@@ -4,10 +4,12 @@ local attach = require "afar.attach"
 local content = require "afar.content"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local nursery = require "afar.nursery"
 local paths = require "afar.path"
 local process = require "afar.process"
 local progress = require "afar.progress"
 local pump = require "afar.pump"
+local spawn = require "afar.spawn"
 
 local copy = {}
 
@@ -17,18 +19,21 @@ local function check_errno(errno, p, call, path)
   if errno and errno ~= 0 then error(errors.errno(p, call, { n = 1, path }, errno), 0) end
 end
 
---- Moves all bytes from one channel into another; `tell(done)` after each part.
-local function move(from, to, tell)
+--- Moves all bytes by `step`, which moves up to so many; `tell(done)` after each part. Returns how many there were.
+local function move(step, tell)
   local done = 0
   while true do
-    local moved = pump.move(from, to, PART)
+    local moved = step(PART)
     done = done + moved
     tell(done)
-    if moved < PART then
-      local data, errno = from:read()
-      return done, data == false and errno or 0
-    end
+    if moved < PART then return done end
   end
+end
+
+--- The errno at the end of a channel that was read; 0: it has just ended.
+local function read_error(from)
+  local data, errno = from:read()
+  return data == false and errno or 0
 end
 
 --- The end of the channel that writes: the errno, when a write failed.
@@ -43,6 +48,98 @@ local function behind_all(p)
   if not p.is_root and not p.channel then p.machine.root:getpid() end
 end
 
+-- Between here and another machine the host has one end of a pipe, and a process here moves the bytes between that and the file: so they pass through
+-- nobody else, and what waits for a disk is not the host. Between two other machines they pass from one channel to the other.
+
+local function is_here(p) return p.machine.local_ and not rawget(p, "session") and not p.machine.plain_clone end
+
+--- Runs `work()`, which is to end soon after `worker()` has, and both when one has failed; closes the host's end of their pipe in between.
+local function beside(worker, work, host_end)
+  local result
+  local ok, err = pcall(nursery.nursery, function(n)
+    n:spawn(worker)
+    result = work()
+    spawn.close(host_end)
+    host_end = nil
+  end)
+  if host_end then spawn.close(host_end) end
+  if not ok then error(err, 0) end
+  return result
+end
+
+--- What went wrong with the file itself is told as if it had been read or written at once.
+local function as_call(name, f, ...)
+  local ok, err = pcall(f, ...)
+  if ok then return end
+  if errors.is(err) and err.call == "copy_bytes" then err.call, err.args = name, { n = 0 } end
+  error(err, 0)
+end
+
+--- From another machine into a file here.
+local function bring(source, fd, tell)
+  local from_process, to_process = fds.process_of(source), fds.process_of(fd)
+  local from = attach.channel(from_process, source, "r")
+  local ok, pipe, mine = pcall(attach.pipe, to_process, "r")
+  if not ok then
+    from:close()
+    error(pipe, 0)
+  end
+  local fine, done = pcall(beside, function()
+    as_call("write", to_process.copy_bytes, to_process, pipe, fd)
+  end, function()
+    return move(function(most) return pump.out(from, mine, most) end, tell)
+  end, mine)
+  local errno = fine and read_error(from)
+  from:close()
+  pipe:close()
+  if not fine then error(done, 0) end
+  return done, errno
+end
+
+--- From a file here to another machine's.
+local function take(source, to, tell)
+  local from_process = fds.process_of(source)
+  local pipe, mine = attach.pipe(from_process, "w")
+  local ok, done = pcall(beside, function()
+    as_call("read", from_process.copy_bytes, from_process, source, pipe)
+    pipe:close()
+  end, function()
+    return move(function(most) return pump.into(mine, to, most) end, tell)
+  end, mine)
+  if not pipe.state.closed then pipe:close() end
+  source:close()
+  if not ok then error(done, 0) end
+  return done, 0
+end
+
+--- From any file to any other, by the host.
+local function carry(source, to, tell)
+  local from = attach.channel(fds.process_of(source), source, "r")
+  local ok, done = pcall(move, function(most) return pump.move(from, to, most) end, tell)
+  local errno = ok and read_error(from)
+  from:close()
+  if not ok then error(done, 0) end
+  return done, errno
+end
+
+--- Sends it by a channel, and sees that it was all written.
+local function send(source, fd, tell)
+  local from_process, to_process = fds.process_of(source), fds.process_of(fd)
+  local to = attach.channel(to_process, fd:dup(), "w")
+  local by = is_here(from_process) and not is_here(to_process) and take or carry
+  local ok, done, errno = pcall(by, source, to, tell)
+  if not ok then
+    to:close()
+    error(done, 0)
+  end
+  to:eof()
+  behind_all(to_process)
+  local failed = write_error(to)
+  to:close()
+  check_errno(failed, to_process, "write")
+  return done, errno
+end
+
 --- Writes what comes from `source` (a handle, used up) into `fd`, a file that is open for writing, and sees that all of it arrived.
 ---@param source afar.Fd
 ---@param fd afar.Fd
@@ -51,25 +148,10 @@ end
 function copy.bytes(source, fd, tell)
   local from_process, to_process = fds.process_of(source), fds.process_of(fd)
   local before = fd:lseek(0, "SEEK_CUR")
-  local from = attach.channel(from_process, source, "r")
-  local opened, to = pcall(attach.channel, to_process, fd:dup(), "w")
-  if not opened then
-    from:close()
-    error(to, 0)
-  end
-  local ok, done, errno = pcall(move, from, to, tell)
-  from:close()
-  if not ok then
-    to:close()
-    error(done, 0)
-  end
-  to:eof()
-  behind_all(to_process)
+  local bring_it = is_here(to_process) and not is_here(from_process)
+  local done, errno = (bring_it and bring or send)(source, fd, tell)
   local at = fd:lseek(0, "SEEK_CUR")
-  local failed = write_error(to)
-  to:close()
   check_errno(errno, from_process, "read")
-  check_errno(failed, to_process, "write")
   if at - before ~= done then
     error(errors.new(to_process, "write", { fd }, ("only %d of %d bytes arrived"):format(at - before, done)), 0)
   end

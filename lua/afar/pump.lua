@@ -49,16 +49,26 @@ function pump.write(channel, data)
   return true
 end
 
---- Moves up to `most` bytes from one channel to another, without bringing them to Lua. Returns how many: fewer when there are no more, or when
---- the other end doesn't take any more.
----@return integer
-function pump.move(from, to, most)
-  local moved = sched.wait(from:pump(to, most), function()
-    from:stop()
+local function run(channel, id)
+  local moved = sched.wait(id, function()
+    channel:stop()
     return false
   end)
   sched.check()
   return moved
 end
+
+--- Moves up to `most` bytes from one channel to another, without bringing them to Lua. Returns how many: fewer when there are no more, or when
+--- the other end doesn't take any more.
+---@return integer
+function pump.move(from, to, most)
+  return run(from, from:pump(to, most))
+end
+
+--- The same from a channel into an fd of the host's: a pipe or a socket. It becomes non-blocking.
+function pump.out(from, fd, most) return run(from, from:pump_out(fd, most)) end
+
+--- The same from an fd of the host's into a channel.
+function pump.into(fd, to, most) return run(to, to:pump_in(fd, most)) end
 
 return pump
