@@ -58,15 +58,26 @@ function attach.received(r, _, send)
   return number >= 0 and number or nil
 end
 
-local function from_root(p, fd, channel, flags)
-  local r = requests.record(p)
+--- Sends what makes an fd of a root's a channel; `copy`: a copy of it. Returns a function that waits until it is one.
+local function begin_in_root(p, fd, channel, flags, copy)
+  local r, C = requests.record(p), p.machine.sys.C
   r.args = { n = 1, fd }
-  if fd.kind == "pipe" then r:call("fcntl", nil, fd.number, p.machine.sys.C.F_SETFL, p.machine.sys.C.O_NONBLOCK) end
-  local windows = windows_of(fd)
-  local ref = r:attach(channel:number(), fd.number, flags, windows.to_host, windows.from_host)
-  r:run() -- until it is a channel's, it is the handle's to close
+  r:pin(fd)
+  local number, windows = fd.number, windows_of(fd)
+  if fd.kind == "pipe" then r:call("fcntl", nil, number, C.F_SETFL, C.O_NONBLOCK) end
+  if copy then number = r:call("fcntl", { as = "dup" }, number, C.F_DUPFD_CLOEXEC, 3) end
+  local ref = r:attach(channel:number(), number, flags, windows.to_host, windows.from_host)
+  r:start()
+  return function()
+    r:wait()
+    r:check()
+    p.table.internal[r:result(ref)] = true
+  end
+end
+
+local function from_root(p, fd, channel, flags)
+  begin_in_root(p, fd, channel, flags)() -- until it is a channel's, it is the handle's to close
   fds.forget(fd)
-  p.table.internal[r:result(ref)] = true
 end
 
 --- Any other process hands it on over its carrier: on this machine to the host itself, else to the root. Its number there; the handle is used up.
@@ -109,6 +120,17 @@ function attach.channel(p, fd, mode)
   if ok then return channel end
   channel:close()
   error(err, 0)
+end
+
+--- The same with a copy of the fd: the handle stays. Doesn't wait for the channel, which may be used at once; the second result is to be called before the
+--- handle is closed: it waits, and raises what went wrong.
+---@return userdata channel, fun() finish
+function attach.copy(p, fd, mode)
+  if not p.is_root then return attach.channel(p, fd:dup(), mode), function() end end
+  fds.near(fd, p, "attach")
+  local windows = windows_of(fd)
+  local channel = p.machine.stream:channel(windows.to_host, windows.from_host, windows.most)
+  return channel, begin_in_root(p, fd, channel, flags_of(fd, mode), true)
 end
 
 --- A pipe between a process of this machine and the host, as wide as may be. Returns the process's end, and the number of the host's, which is the

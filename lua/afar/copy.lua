@@ -77,22 +77,24 @@ end
 
 --- From another machine into a file here.
 local function bring(source, fd, tell)
-  local from_process, to_process = fds.process_of(source), fds.process_of(fd)
-  local from = attach.channel(from_process, source, "r")
-  local ok, pipe, mine = pcall(attach.pipe, to_process, "r")
+  local to_process = fds.process_of(fd)
+  local pipe, mine = attach.pipe(to_process, "r")
+  local ok, from, finish = pcall(attach.copy, fds.process_of(source), source, "r")
   if not ok then
-    from:close()
-    error(pipe, 0)
+    spawn.close(mine)
+    pipe:close()
+    error(from, 0)
   end
   local fine, done = pcall(beside, function()
     as_call("write", to_process.copy_bytes, to_process, pipe, fd)
   end, function()
     return move(function(most) return pump.out(from, mine, most) end, tell)
   end, mine)
+  local attached, err = pcall(finish)
   local errno = fine and read_error(from)
   from:close()
   pipe:close()
-  if not fine then error(done, 0) end
+  if not (fine and attached) then error(attached and done or err, 0) end
   return done, errno
 end
 
@@ -107,30 +109,31 @@ local function take(source, to, tell)
     return move(function(most) return pump.into(mine, to, most) end, tell)
   end, mine)
   if not pipe.state.closed then pipe:close() end
-  source:close()
   if not ok then error(done, 0) end
   return done, 0
 end
 
 --- From any file to any other, by the host.
 local function carry(source, to, tell)
-  local from = attach.channel(fds.process_of(source), source, "r")
+  local from, finish = attach.copy(fds.process_of(source), source, "r")
   local ok, done = pcall(move, function(most) return pump.move(from, to, most) end, tell)
+  local attached, err = pcall(finish)
   local errno = ok and read_error(from)
   from:close()
-  if not ok then error(done, 0) end
+  if not (ok and attached) then error(attached and done or err, 0) end
   return done, errno
 end
 
 --- Sends it by a channel, and sees that it was all written.
 local function send(source, fd, tell)
   local from_process, to_process = fds.process_of(source), fds.process_of(fd)
-  local to = attach.channel(to_process, fd:dup(), "w")
+  local to, finish = attach.copy(to_process, fd, "w")
   local by = is_here(from_process) and not is_here(to_process) and take or carry
   local ok, done, errno = pcall(by, source, to, tell)
-  if not ok then
+  local attached, err = pcall(finish)
+  if not (ok and attached) then
     to:close()
-    error(done, 0)
+    error(attached and done or err, 0)
   end
   to:eof()
   behind_all(to_process)
@@ -140,14 +143,15 @@ local function send(source, fd, tell)
   return done, errno
 end
 
---- Writes what comes from `source` (a handle, used up) into `fd`, a file that is open for writing, and sees that all of it arrived.
+--- Writes what comes from `source` into `fd`, a file that is open for writing where its bytes shall begin, and sees that all of it arrived.
 ---@param source afar.Fd
 ---@param fd afar.Fd
 ---@param tell fun(done: integer)
+---@param before? integer  the offset at which `fd` stands, where it is known
 ---@return integer bytes
-function copy.bytes(source, fd, tell)
+function copy.bytes(source, fd, tell, before)
   local from_process, to_process = fds.process_of(source), fds.process_of(fd)
-  local before = fd:lseek(0, "SEEK_CUR")
+  before = before or fd:lseek(0, "SEEK_CUR")
   local bring_it = is_here(to_process) and not is_here(from_process)
   local done, errno = (bring_it and bring or send)(source, fd, tell)
   local at = fd:lseek(0, "SEEK_CUR")
@@ -180,19 +184,21 @@ process.define("copy_to", function(self, path, other, other_path, options)
   if getmetatable(other) ~= process.Process then error("copy_to: the second argument is a process", 2) end
   other_path = other_path or path
   if other_path:sub(-1) == "/" then other_path = other_path .. paths.basename(path) end
-  local source = self:open(path)
-  local ok, stat = pcall(source.fstat, source)
-  if not ok or stat.type ~= "file" then
-    source:close()
-    error(ok and errors.new(self, "copy_to", { path }, ("it is a %s, not a file"):format(stat.type)) or stat, 0)
+  local source, stat = self:chain(function(c)
+    local fd = c:open(path)
+    return fd, fd:fstat()
+  end)
+  if stat.type ~= "file" then
+    fds.drop(source)
+    error(errors.new(self, "copy_to", { path }, ("it is a %s, not a file"):format(stat.type)), 0)
   end
   local done
   local tell, stop = teller(options, path, stat.st_size)
   local fine, err = pcall(content.fill, other, other_path, function(fd)
-    done = copy.bytes(source:dup(), fd, tell)
+    done = copy.bytes(source, fd, tell, fd.kind == "file" and 0 or nil)
   end, stat.st_mode % 4096, options)
   stop()
-  source:close()
+  fds.drop(source)
   if not fine then error(err, 0) end
   return done
 end)

@@ -4,10 +4,10 @@ local sched = require "afar.sched"
 
 local pump = {}
 
---- Waits for bytes of a channel; "" and the errno (0: a proper end) at its end.
-function pump.read(channel)
+--- Waits for bytes of a channel, at most `most` (default: all that are there); "" and the errno (0: a proper end) at its end.
+function pump.read(channel, most)
   while true do
-    local data, errno = channel:read()
+    local data, errno = channel:read(most)
     if data then return data end
     if data == false then return "", errno end
     sched.wait(channel:wait_read(), function()

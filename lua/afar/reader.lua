@@ -1,10 +1,13 @@
 --- Reading by lines, sizes and delimiters, through a buffer.
 
 local ffi = require "ffi"
+local attach = require "afar.attach"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local pump = require "afar.pump"
 
 local READ_LEAST, READ_MOST = 64 * 1024, 1024 * 1024
+local PIECE = 64 * 1024 -- of what was read ahead
 local LIMIT = 64 * 1024 * 1024 -- of one line or part, unless the script says otherwise
 
 ---@class afar.Reader
@@ -13,14 +16,38 @@ local LIMIT = 64 * 1024 * 1024 -- of one line or part, unless the script says ot
 ---@field at integer         where in the buffer what wasn't taken yet begins
 ---@field ended boolean
 ---@field limit integer      bytes that one line or part may have
+---@field ahead? userdata     a channel by which the rest of a file on another machine comes, without being asked for piece by piece
 local Reader = { __name = "reader" }
 Reader.__index = Reader
+
+--- Whether the rest shall come by itself: of a file that is longer than a piece, on another machine. (Whose bytes are nobody else's meanwhile: what is no
+--- file may be read by others too.)
+local function is_far_file(self, data) return self.fd.kind == "file" and #data >= READ_LEAST and not fds.process_of(self.fd).machine.local_ end
+
+local function read_ahead(self)
+  local data, errno = pump.read(self.ahead, PIECE)
+  if self.finish_ahead then self.finish_ahead() end
+  self.finish_ahead = nil
+  if data == "" then
+    self.ahead:close()
+    self.ahead = nil
+    if errno ~= 0 then error(errors.errno(self.fd.process, "read", { n = 1, self.fd }, errno), 0) end
+  end
+  return data
+end
+
+local function read_more(self, least)
+  if self.ahead then return read_ahead(self) end
+  local data = self.fd:read(least)
+  if is_far_file(self, data) then self.ahead, self.finish_ahead = attach.copy(fds.process_of(self.fd), self.fd, "r") end
+  return data
+end
 
 --- Reads more behind what is there; false at the end.
 local function fill(self)
   if self.ended then return false end
   local left = #self.buffer - self.at + 1
-  local data = self.fd:read(math.max(READ_LEAST, math.min(left, READ_MOST)))
+  local data = read_more(self, math.max(READ_LEAST, math.min(left, READ_MOST)))
   if data == "" then
     self.ended = true
     return false
@@ -31,6 +58,10 @@ local function fill(self)
 end
 
 local function take(self, length)
+  if self.at == 1 and length == #self.buffer then
+    self.at = length + 1
+    return self.buffer
+  end
   local data = self.buffer:sub(self.at, self.at + length - 1)
   self.at = self.at + length
   return data
@@ -171,12 +202,17 @@ function Reader:lines()
 end
 
 --- Closes the fd.
-function Reader:close() self.fd:close() end
+function Reader:close()
+  if self.finish_ahead then pcall(self.finish_ahead) end
+  if self.ahead then self.ahead:close() end
+  self.ahead, self.finish_ahead, self.ended = nil, nil, true
+  self.fd:close()
+end
 
 function Reader:__tostring() return ("reader of %s"):format(tostring(self.fd)) end
 
 --- fd:reader(options): reads the fd through a buffer: reader:line(), :exactly(n), :until_(delimiter), :some(), :all(), :lines(). Nobody else reads
---- the fd meanwhile. options: limit = bytes that one line or part may have (default 64 MiB).
+--- the fd meanwhile; a file on another machine is read ahead, up to 8 MiB. options: limit = bytes that one line or part may have (default 64 MiB).
 ---@param options? { limit: integer }
 ---@return afar.Reader
 fds.define("reader", function(self, options)

@@ -2,6 +2,8 @@
 
 local afar = require "afar"
 
+local ways = require "spec.support.ways"
+
 local failure = require("spec.support.raised").err
 
 describe("a reader", function()
@@ -117,5 +119,45 @@ describe("a reader", function()
     assert.matches("until_: a delimiter was expected", failure(r.until_, r))
     assert.matches("exactly: a number of bytes was expected, not %-1", failure(r.exactly, r, -1))
     assert.matches("exactly: a number of bytes was expected, not x", failure(r.exactly, r, "x"))
+  end)
+
+  ways.each(function(way)
+    it("reads a file ahead, and gives all of it", function()
+      local path = way.root:run({ "mktemp" }).stdout:gsub("\n", "")
+      way.root:run { "sh", "-c", 'seq 300000 > "$1"', "sh", path }
+      way:with_fork(function(child)
+        for _, q in ipairs { way.root, child } do
+          local fd = q:open(path)
+          local r, count, sum = fd:reader(), 0, 0
+          for line in r:lines() do
+            count, sum = count + 1, sum + tonumber(line)
+          end
+          assert.same({ 300000, 300000 * 300001 / 2 }, { count, sum })
+          fd:lseek(0)
+          assert.equal(1988895, #fd:reader():all())
+          fd:close()
+        end
+      end)
+      way.root:unlink(path)
+    end)
+
+    it("may be closed amid a file that it reads ahead", function()
+      local path = way.root:run({ "mktemp" }).stdout:gsub("\n", "")
+      way.root:run { "sh", "-c", 'head -c 20000000 /dev/zero > "$1"', "sh", path }
+      local function open_files()
+        local count = 0
+        for _, name in ipairs(way.root:listdir "/proc/self/fd") do
+          local ok, target = pcall(way.root.readlink, way.root, "/proc/self/fd/" .. name)
+          if ok and target == path then count = count + 1 end
+        end
+        return count
+      end
+      local r = way.root:open(path):reader()
+      assert.equal(200000, #r:exactly(200000))
+      assert.is_true(open_files() > 0)
+      r:close()
+      assert.equal(0, open_files())
+      way.root:unlink(path)
+    end)
   end)
 end)

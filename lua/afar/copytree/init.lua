@@ -181,7 +181,7 @@ local function copy_alone(job, dir, to_dir, item)
       elseif job.from == job.to then
         job.from:copy_bytes(from, to)
       else
-        copy.bytes(from:dup(), to, function() end)
+        copy.bytes(from, to, function() end, 0)
       end
       place.finish(job, item, from, to)
     end)
