@@ -42,13 +42,13 @@ static void complete(struct channel *channel, uint64_t *id) {
   *id = 0;
 }
 
-/* Half a window is credited each time half a window was taken. Where that happens more than once in a round trip, the
- * window is what keeps the other side from sending more: it grows until it no longer is. */
+/* Half a window is credited each time half a window was taken. Where that happens about once in a round trip, or
+ * oftener, the window is what keeps the other side from sending more: it grows until it no longer is. */
 static uint32_t growth(struct channel *channel) {
   double now = ev_now(channel->loop->ev), before = channel->credit_at;
   channel->credit_at = now;
   uint32_t left = channel->window_most - channel->window;
-  if (left == 0 || before == 0 || now - before > channel->stream->round_trip)
+  if (left == 0 || before == 0 || now - before > 1.5 * channel->stream->round_trip)
     return 0;
   uint32_t more = channel->window < left ? channel->window : left;
   channel->window += more;

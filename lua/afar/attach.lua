@@ -14,7 +14,7 @@ local PIPE_SIZE = MIB -- /proc/sys/fs/pipe-max-size, unless somebody has changed
 
 --- Bytes that may be under way: to the host at first, and at most, where the way is found to be so long; and from the host. A file is never waited for:
 --- what goes there is written as it comes, however much was allowed.
-local FILE, OTHER = { to_host = MIB, most = 8 * MIB, from_host = 8 * MIB }, { to_host = hello.WINDOW, most = hello.WINDOW, from_host = hello.WINDOW }
+local FILE, OTHER = { to_host = 2 * MIB, most = 8 * MIB, from_host = 8 * MIB }, { to_host = hello.WINDOW, most = hello.WINDOW, from_host = hello.WINDOW }
 
 local function windows_of(fd) return fd.kind == "file" and FILE or OTHER end
 

@@ -133,6 +133,23 @@ ways.each(function(way)
       assert.equal("", shell(("ls -A %s/full; umount %s/full"):format(dir, dir)))
     end)
 
+    it("leaves nothing of a copy that is cut short, either way", function()
+      shell(("cd %s; head -c 20000000 /dev/zero > from; mkdir to"):format(dir))
+      local function stop(done)
+        if done > 0 then error("enough", 0) end
+      end
+      local p2 = afar.here:fork()
+      for _, q in ipairs { afar.here, p2 } do
+        for _ = 1, 3 do
+          assert.equal("enough", message(p.copy_to, p, dir .. "/from", q, dir .. "/to/x", { progress = stop }))
+          assert.equal("enough", message(q.copy_to, q, dir .. "/from", p, dir .. "/to/y", { progress = stop }))
+        end
+      end
+      assert.equal(20000000, p2:copy_to(dir .. "/from", p, dir .. "/to/z"))
+      p2:exit()
+      assert.equal("z", shell(("ls -A %s/to"):format(dir)))
+    end)
+
     it("takes no fd and no memory", function()
       local function all()
         p:write_file(dir .. "/a", "x")
