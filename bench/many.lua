@@ -1,5 +1,4 @@
---- Many at once: afar.map over ssh to a throwaway server, beside as many `ssh host true` started by xargs; and what each way of
---- bootstrap takes beside the same tool running `true`. BENCH_HOSTS: how many (50).
+--- Many at once: afar.map over ssh to a throwaway server, beside as many `ssh host true` started by xargs. BENCH_HOSTS: how many.
 
 local afar = require "afar"
 local measure = require "measure"
@@ -32,34 +31,10 @@ local function side_by_side(server)
   measure.row { id = "many-memory", name = "  the host's own memory after that", unit = "MiB", goal = { most = 20 }, rounds = 1, ours = resident }
 end
 
-local function one_way(name, command, reach)
-  measure.row {
-    id = "bootstrap-" .. name, name = "bootstrap by " .. name, unit = "ms",
-    base = function() return measure.shell(command) * 1e3 end,
-    ours = function()
-      return measure.seconds(function() reach():disconnect() end) * 1e3
-    end,
-  }
-end
-
-local function ways()
-  local here = afar.here
-  one_way("sh", "sh -c true", function() return here:bootstrap { "sh", "-c", afar.SCRIPT } end)
-  if here:getuid() ~= 0 then return end
-  one_way("su", "su nobody -s /bin/sh -c true", function() return here:su "nobody" end)
-  one_way("setpriv", "setpriv --reuid=nobody --clear-groups -- true", function()
-    return here:setpriv { reuid = "nobody", clear_groups = true }
-  end)
-  if here:run({ "sh", "-c", "command -v sudo", check = false }).status.ok then
-    one_way("sudo", "sudo -n -u nobody true", function() return here:sudo "nobody" end)
-  end
-end
-
 return function()
   local server = sshd.start(HOSTS)
   afar.nursery(function(n)
     n:defer(function() server:stop() end)
     side_by_side(server)
   end)
-  ways()
 end

@@ -3,7 +3,7 @@
 # sections. BENCH_LONG=1: with the 1 GiB rows; BENCH_ROUNDS, BENCH_SIZE (tiny, short, long), BENCH_HOSTS, BENCH_DIR.
 # Writes build/bench.json, or $BENCH_JSON.
 set -e
-[ $# -gt 0 ] || set -- calls crowd files spawn start pipes strings idle memory ssh small many
+[ $# -gt 0 ] || set -- calls crowd files spawn start pipes strings idle memory ssh small ways many
 [ -z "${BENCH_LONG-}" ] || : "${BENCH_SIZE:=long}"
 BENCH_SIZE=${BENCH_SIZE:-short}
 json=${BENCH_JSON:-build/bench.json}

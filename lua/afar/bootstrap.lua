@@ -102,7 +102,7 @@ end
 local function answer_question(self)
   local from, to = self.said:find(self.question.prompt, 1, true)
   if not from then return end
-  self.said = self.said:sub(1, from - 1) .. self.said:sub(to + 1)
+  self.said, self.asked = self.said:sub(1, from - 1) .. self.said:sub(to + 1), self.asked + 1
   local ok, word = pcall(self.limit.exempt, self.limit, self.question.answer)
   if ok then return self.stream:raw(word .. "\n") end
   give_up(self, word)
@@ -261,7 +261,10 @@ local function begin(p, call, spec, opts)
   local function expire(why) give_up(self, why) end
   self.limit = patience.new(self, seconds, expire)
   if opts.terminal then
-    local function answer_it(question) return self.limit:exempt(opts.terminal, question) end
+    local function answer_it(question)
+      self.asked = self.asked + 1
+      return self.limit:exempt(opts.terminal, question)
+    end
     self.terminal = answered_tty.new(p, answer_it, expire)
   end
   local ok, child, stream, stderr = pcall(launch, p, filled, marker, self.terminal, opts.gently)
@@ -318,7 +321,7 @@ function bootstrap.start(p, call, spec, opts)
     error(up, 0)
   end
   if not up then fail(self) end
-  local known, made = pcall(machine.new, self.stream, opts.name, { via = self.child, finish = function() end_child(self) end })
+  local known, made = pcall(machine.new, self.stream, opts.name, { via = self.child, asked = self.asked, finish = function() end_child(self) end })
   if not known then
     end_child(self)
     error(made, 0)

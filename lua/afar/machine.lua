@@ -19,6 +19,7 @@ local visible = require "afar.visible"
 ---@field sys table        numbers and constants of its architecture (afar.sys)
 ---@field stream userdata
 ---@field root afar.Process
+---@field asked? integer    how often the far side, or who led there, had to ask for something before the root was up: a round trip each
 ---@field local_ boolean   it is the one that the host runs on, reached directly
 local Machine = { __name = "machine" }
 Machine.__index = Machine
