@@ -47,7 +47,7 @@ end
 
 local function read_rest(fd)
   fd.kind = io.kind_of(fd:fstat().st_mode)
-  if fd.kind == "file" then
+  if fd.kind == "file" and not fd.process.machine.served then
     local rest, errno = pump.read_all(attach.channel(fds.process_of(fd), fd, "r"))
     if errno ~= 0 then error(errors.errno(fd.process, "read", { n = 1, fd }, errno), 0) end
     return rest

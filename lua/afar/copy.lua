@@ -48,6 +48,22 @@ local function behind_all(p)
   if not p.is_root and not p.channel then p.machine.root:getpid() end
 end
 
+--- The same by requests: where the script serves a filesystem of that machine (p:fuse), nothing of it may come to the root or the host, which would
+--- wait in the kernel for what only they can answer.
+local function by_requests(source, fd, tell)
+  local done = 0
+  local ok, err = pcall(function()
+    while true do
+      local data = source:read(PART)
+      if data == "" then return end
+      done = done + fd:write(data)
+      tell(done)
+    end
+  end)
+  if not ok then error(err, 0) end
+  return done
+end
+
 -- Between here and another machine the host has one end of a pipe, and a process here moves the bytes between that and the file: so they pass through
 -- nobody else, and what waits for a disk is not the host. Between two other machines they pass from one channel to the other.
 
@@ -151,6 +167,7 @@ end
 ---@return integer bytes
 function copy.bytes(source, fd, tell, before)
   local from_process, to_process = fds.process_of(source), fds.process_of(fd)
+  if from_process.machine.served or to_process.machine.served then return by_requests(source, fd, tell) end
   before = before or fd:lseek(0, "SEEK_CUR")
   local bring_it = is_here(to_process) and not is_here(from_process)
   local done, errno = (bring_it and bring or send)(source, fd, tell)

@@ -43,7 +43,7 @@ for _, name in ipairs { "afar.reader", "afar.writer", "afar.copy_bytes" } do
 end
 
 -- Events: what poll(2) reports, counters, timers, what happens to files.
-for _, name in ipairs { "afar.wait", "afar.eventfd", "afar.timerfd", "afar.inotify", "afar.fanotify", "afar.epoll", "afar.pidfd" } do
+for _, name in ipairs { "afar.wait", "afar.eventfd", "afar.timerfd", "afar.inotify", "afar.fanotify", "afar.fuse", "afar.epoll", "afar.pidfd" } do
   require(name)
 end
 
