@@ -52,16 +52,12 @@ end
 --- wait in the kernel for what only they can answer.
 local function by_requests(source, fd, tell)
   local done = 0
-  local ok, err = pcall(function()
-    while true do
-      local data = source:read(PART)
-      if data == "" then return end
-      done = done + fd:write(data)
-      tell(done)
-    end
-  end)
-  if not ok then error(err, 0) end
-  return done
+  while true do
+    local data = source:read(PART)
+    if data == "" then return done end
+    done = done + fd:write(data)
+    tell(done)
+  end
 end
 
 -- Between here and another machine the host has one end of a pipe, and a process here moves the bytes between that and the file: so they pass through
