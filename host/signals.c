@@ -14,11 +14,11 @@ static volatile sig_atomic_t last_signal;
 static volatile sig_atomic_t armed[NSIG];
 static char hook_key;
 
-/* Calls the Lua function at the next instruction that isn't the library's own: an error raised in the midst of that
- * would leave it in disorder. */
+/* Calls the Lua function at the next instruction that isn't the library's own, or of a function of LuaJIT's that the
+ * library may have called: an error raised in the midst of that would leave it in disorder. */
 static void on_hook(lua_State *L, lua_Debug *ar) {
   lua_getinfo(L, "S", ar);
-  if (strncmp(ar->source, "@afar/", 6) == 0)
+  if (strncmp(ar->source, "@afar/", 6) == 0 || strncmp(ar->short_src, "[builtin:", 9) == 0)
     return;
   lua_pushlightuserdata(L, &hook_key);
   lua_rawget(L, LUA_REGISTRYINDEX);

@@ -35,7 +35,7 @@ local function on_hook()
     if signum then error(catch(signum), 0) end
   elseif routine == target or target.done then
     signals.unhook()
-    sched.check()
+    sched.raise_pending()
   end
 end
 

@@ -174,6 +174,11 @@ end
 function sched.check()
   if collected_count > 0 then run_collected() end
   check_yieldable()
+  sched.raise_pending()
+end
+
+--- Raises what the running routine was cancelled with, if that was not raised yet. Also where it can't wait.
+function sched.raise_pending()
   local routine = current
   if routine and routine.pending ~= nil then
     local err = routine.pending

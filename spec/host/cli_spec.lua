@@ -330,6 +330,17 @@ describe("the command", function()
       assert.are.equal(0, result.status)
     end)
 
+    it("who catches one that came while it waited may go on, and wait again", function()
+      local result = afar("-e", prelude .. [[
+        os.execute(("(sleep 0.05; kill -INT %d) &"):format(ffi.C.getpid()))
+        print(pcall(sched.sleep, 10))
+        jit.off()
+        for _ = 1, 100000 do end
+        print(pcall(sched.sleep, 0.01))]])
+      assert.are.equal("false\tinterrupted\ntrue\n", result.out)
+      assert.are.equal(0, result.status)
+    end)
+
     it("stay ignored where they were (nohup)", function()
       local result = sh("trap '' 1; $AFAR -e " .. quote(prelude .. "signal(1) sched.sleep(0.05) print 'still there'"))
       gives("still there\n", result)
@@ -386,7 +397,7 @@ describe("the command", function()
 
     it("helps", function()
       start()
-      talk("help\n", "p:read_file", "help(afar)\n", "is_cancelled", "\4", "\n")
+      talk("help\n", "p:read_file", "help(afar)\n", "is_cancelled", "nil\n", "nil\n> ", "\4", "\n")
       ends(0)
     end)
 
@@ -417,7 +428,7 @@ describe("the command", function()
     it("comes after a script with -i, though it failed", function()
       start("-i", write("fails.lua", "found = 'kept' error 'failed'"))
       assert.truthy(terminal.before:find("fails.lua:1: failed", 1, true))
-      talk("found .. 1\n", "\nkept1\n", "\4", "\n")
+      talk("found .. 1\n", "\nkept1\n> ", "\4", "\n")
       ends(0)
     end)
 
