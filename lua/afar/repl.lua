@@ -1,49 +1,11 @@
 --- The prompt. Lines are read through the loop, so that what runs in the background goes on.
 
-local ffi = require "ffi"
 local inspect = require "afar.inspect"
 local interrupt = require "afar.interrupt"
+local prompt = require "afar.prompt"
 local report = require "afar.report"
-local sched = require "afar.sched"
-
-ffi.cdef "intptr_t read(int fd, void *buffer, size_t length);"
 
 local repl = {}
-
-local SIZE = 4096
-local buffer = ffi.new("char[?]", SIZE)
-local unread = "" -- what was read behind the last line
-
---- What comes next on standard input; nil at its end.
-local function read_some()
-  sched.wait_fd(0, "r")
-  local count = tonumber(ffi.C.read(0, buffer, SIZE))
-  if count < 0 then return ffi.errno() == 4 and "" or nil end -- EINTR
-  return count > 0 and ffi.string(buffer, count) or nil
-end
-
-local function write(text)
-  io.stdout:write(text)
-  io.stdout:flush()
-end
-
---- One line without its newline; nil at the end of input.
-local function read_line(prompt)
-  write(prompt)
-  while true do
-    local line, rest = unread:match "^([^\n]*)\n(.*)"
-    if line then
-      unread = rest
-      return line
-    end
-    local more = read_some()
-    if not more then
-      line, unread = unread, ""
-      return line ~= "" and line or nil
-    end
-    unread = unread .. more
-  end
-end
 
 --- What was typed is not compiled by LuaJIT: so Ctrl-C ends its loops, whatever they do.
 local function compile(text)
@@ -60,11 +22,11 @@ local function is_incomplete(message) return message:find("'<eof>'", 1, true) ~=
 --- Reads until it is a whole statement or expression. Returns its function, or nil and what is wrong with it; nil alone
 --- at the end of input.
 local function read_chunk()
-  local text = read_line "> "
+  local text = prompt.read "> "
   while text do
     local chunk, message = compile(text)
     if chunk or not is_incomplete(message) then return chunk, message end
-    local more = read_line ">> "
+    local more = prompt.read ">> "
     if not more then return nil, message end
     text = text .. "\n" .. more
   end
@@ -99,9 +61,14 @@ local function turn()
   return chunk ~= nil or message ~= nil
 end
 
+local function write(text)
+  io.stdout:write(text)
+  io.stdout:flush()
+end
+
 local function after_interrupt(err)
   if interrupt.signal_of(err) ~= 2 then error(err, 0) end
-  unread = ""
+  prompt.flush()
   write "\n"
 end
 

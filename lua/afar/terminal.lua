@@ -9,6 +9,8 @@ local spawn = require "afar.spawn"
 local SIGWINCH = 28
 local TIOCGWINSZ = 0x5413
 local TCSADRAIN = 1
+local ICANON, ECHO, IEXTEN = 0x2, 0x8, 0x8000 -- of c_lflag
+local C_CC, VTIME, VMIN = 17, 5, 6 -- the control characters in struct termios
 
 ffi.cdef [[
   struct afar_host_termios { uint8_t bytes[256]; };
@@ -33,13 +35,26 @@ function terminal.open()
   return setmetatable({ before = before }, Host)
 end
 
+function Host:set(attributes)
+  self.hook = function() self:restore() end
+  exit.add(self.hook) -- os.exit ends no nursery
+  ffi.C.afar_tcsetattr(0, TCSADRAIN, attributes)
+end
+
 --- Keys come as they are pressed, Ctrl-C too.
 function Host:raw()
   local raw = ffi.new("struct afar_host_termios", self.before)
   ffi.C.afar_cfmakeraw(raw)
-  self.hook = function() self:restore() end
-  exit.add(self.hook) -- os.exit ends no nursery
-  ffi.C.afar_tcsetattr(0, TCSADRAIN, raw)
+  self:set(raw)
+end
+
+--- Keys come as they are pressed and are not echoed; Ctrl-C and Ctrl-Z stay signals, and what is written is still told apart in lines.
+function Host:keys()
+  local keys = ffi.new("struct afar_host_termios", self.before)
+  local flags = ffi.cast("uint32_t *", keys)
+  flags[3] = bit.band(flags[3], bit.bnot(ICANON + ECHO + IEXTEN)) -- c_lflag
+  keys.bytes[C_CC + VMIN], keys.bytes[C_CC + VTIME] = 1, 0
+  self:set(keys)
 end
 
 --- As it was. May be called again.

@@ -367,7 +367,7 @@ describe("the command", function()
     end
 
     local function start(...)
-      terminal = here:pty { program, cwd = dir, env = { AFAR_LUA = false }, ... }
+      terminal = here:pty { program, cwd = dir, env = { AFAR_LUA = false, AFAR_HISTORY = "" }, ... }
       sees "> "
     end
 
