@@ -75,7 +75,7 @@ describe("what a program said last", function()
 
   it("is shown as some whole lines, or the end of one", function()
     assert.equal("one", said "echo one >&2")
-    assert.equal("... 96\n97\n98\n99\n100", said "seq 100 >&2")
+    assert.equal("... 96\\n97\\n98\\n99\\n100", said "seq 100 >&2")
     assert.equal("... " .. ("x"):rep(500), said "head -c 3000 /dev/zero | tr '\\0' x >&2")
     assert.equal("... last", said "head -c 3000 /dev/zero | tr '\\0' x >&2; echo >&2; echo last >&2")
   end)
