@@ -177,8 +177,10 @@ fuzz: $(FUZZERS)
 	@for fuzzer in $(FUZZERS); do echo "$$fuzzer $(FUZZ)" && $$fuzzer $(FUZZ) || exit 1; done
 
 CHAOS ?= 1000
-chaos: all
+CUTS ?= 100
+chaos: all build/relay
 	@build/afar spec/chaos/chaos.lua $(CHAOS)
+	@build/afar spec/chaos/cuts.lua $(CUTS)
 
 asan: build/asan/afar
 
@@ -195,7 +197,7 @@ help:
 	@echo '               (under 5 minutes; 15 with BENCH_LONG=1)'
 	@echo 'make lint      luacheck, clang-format, clang-tidy'
 	@echo 'make fuzz      both decoders, FUZZ=10000000 inputs each'
-	@echo 'make chaos     hosts of a persistent process are killed at random instants, CHAOS=1000 times'
+	@echo 'make chaos     hosts of a persistent process are killed at random instants, CHAOS=1000 times; connections to it are cut, CUTS=100 times'
 	@echo 'make asan      build/asan/afar: the host with address and undefined-behaviour sanitizers'
 	@echo 'make clean     remove build/'
 

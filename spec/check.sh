@@ -61,6 +61,7 @@ else
   [ ! -x build/bindings_test ] || part "bindings" build/bindings_test
   specs
   part "chaos" build/afar spec/chaos/chaos.lua "${CHECK_CHAOS:-25}"
+  part "cuts" build/afar spec/chaos/cuts.lua "${CHECK_CUTS:-12}"
   [ ! -x build/stub_fuzz ] || part "fuzz of the stub" build/stub_fuzz "$fuzz"
   [ ! -x build/host_fuzz ] || part "fuzz of the host" build/host_fuzz "$fuzz"
   wait "$linter"
