@@ -47,6 +47,16 @@ local function status_of(machine, siginfo)
   return setmetatable({ signal = signal_name(machine.sys, value), core = code == CLD_DUMPED, ok = false }, Status)
 end
 
+--- The same from a number as wait(2) has it.
+local function status_of_number(machine, number)
+  local signal = number % 128
+  if signal == 0 then
+    local code = math.floor(number / 256) % 256
+    return setmetatable({ code = code, ok = code == 0 }, Status)
+  end
+  return setmetatable({ signal = signal_name(machine.sys, signal), core = number % 256 >= 128, ok = false }, Status)
+end
+
 -- ---- children ----
 
 ---@class afar.Child
@@ -57,7 +67,7 @@ end
 local Child = { __name = "child" }
 Child.__index = Child
 
-local children = { Child = Child, Status = Status, status_of = status_of }
+local children = { Child = Child, Status = Status, status_of = status_of, status_of_number = status_of_number }
 
 function Child:__tostring()
   local what = self.argv and (" (%s)"):format(table.concat(self.argv, " "):sub(1, 60)) or ""
