@@ -59,21 +59,22 @@ end
 --- Pings when nothing was heard for a while; ends the stream when the pings aren't answered.
 local function watch(self)
   local heard, missed = self.stream:received(), 0
+  local seconds, most = machine.ping_seconds, machine.pings_missed -- those of the moment: what is set later is for later ones
   local function tick()
     if self.stream:state() ~= "open" then return end
     local received = self.stream:received()
     missed = received ~= heard and 0 or missed + 1
     heard = received
-    if missed > machine.pings_missed then
+    if missed > most then
       self.dead = true
       return self.stream:close "no answer to pings"
     end
     self.stream:ping()
-    self.timer = sched.after(machine.ping_seconds, tick)
+    self.timer = sched.after(seconds, tick)
   end
-  self.timer = sched.after(machine.ping_seconds, tick)
+  self.timer = sched.after(seconds, tick)
   local r = requests.record(self.root)
-  r:ping(math.ceil(machine.ping_seconds * (machine.pings_missed + 1)))
+  r:ping(math.ceil(seconds * (most + 1)))
   r.process.task:submit(r.requests, true)
 end
 
