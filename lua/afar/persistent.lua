@@ -161,6 +161,18 @@ local function become(p, path, socket, lease)
   return id, facts, memory
 end
 
+--- The root may see other files than the process, which is in a mount namespace of its own.
+local function first_connection(p, q, path, id)
+  local ok, found = pcall(session.connect, q, path, id, 0, { resume = true })
+  if ok and found.welcome.verdict == "resumed" then return found end
+  if ok then session.close(found) end
+  local seen = ("/proc/%d/root%s"):format(p.child and p.child.pid or p.pid, path)
+  local ok_there, found_there = pcall(session.connect, q, seen, id, 0, { resume = true })
+  if not ok_there then error(ok and found_there or found, 0) end
+  p.session.seen = seen
+  return found_there
+end
+
 local function check(p, path, options)
   local lease = options.lease or 0
   if type(lease) ~= "number" or lease < 0 or lease > 2 ^ 31 / 1000 then fail(p, path, "lease: a number of seconds was expected") end
@@ -193,7 +205,7 @@ process.define("persistent", function(self, path, options)
   if self.is_root then closing = select(2, handover.finish(self)) end
   local q = self.machine.root
   rawset(self, "session", { id = id, path = whole, lease = lease, via = q, reach = options.reach, limit = options.limit })
-  local connected, connection = pcall(session.connect, q, whole, id, 0, { resume = true })
+  local connected, connection = pcall(first_connection, self, q, whole, id)
   if not connected then
     self.task:fail "lost"
     error(connection, 0)

@@ -23,6 +23,7 @@ local RETRY_FIRST, RETRY_MOST = 0.05, 2 -- seconds
 ---@field lease integer       seconds
 ---@field listener integer    the socket's number in the process
 ---@field via afar.Process   by which it is reached
+---@field seen? string       the path as `via` sees it, where that is another
 ---@field reach? fun(): afar.Process  gives another that reaches it
 ---@field limit number       seconds
 ---@field taken_by? string   the host that has taken the process over
@@ -167,13 +168,24 @@ function session.connect(q, path, id, received, options)
   end
 end
 
+--- The path of a process's socket as q sees it, as far as that is known.
+function session.path_for(p, q)
+  local self = p.session
+  return self.via == q and self.seen or self.path
+end
+
+--- Gives a connection up.
+function session.close(connection)
+  connection.channel:close()
+  connection.handoff:close()
+end
+
 --- What a process says of itself; nothing changes by it. Fails where it doesn't answer within `patience`.
 ---@return table welcome
 ---@return integer pid  as q sees it
 function session.look(q, path, patience)
   local found = session.connect(q, path, session.new_id(), 0, { resume = true, patience = patience })
-  found.channel:close()
-  found.handoff:close()
+  session.close(found)
   return found.welcome, found.pid
 end
 
@@ -195,8 +207,7 @@ end
 function session.attach(p, q, connection)
   local welcome, self = connection.welcome, p.session
   if not p.task:resume(connection.channel, welcome.requests, welcome.window) then
-    connection.channel:close()
-    connection.handoff:close()
+    session.close(connection)
     fail(p, "reconnect", { self.path }, "the process and this host don't agree on what was performed", { name = "lost" })
   end
   p.machine = session.machine_of(q, nil, p.machine)
@@ -208,6 +219,7 @@ function session.attach(p, q, connection)
   for _, number in ipairs(welcome.fds) do
     p.table.internal[number], self.internal[number] = true, true
   end
+  if self.via ~= q then self.seen = nil end
   self.via, self.pid = q, connection.pid
 end
 
@@ -221,7 +233,7 @@ end
 --- One attempt. Returns whether it is settled: the session goes on, or never will.
 local function try_resume(p, q)
   local self = p.session
-  local ok, connection = pcall(session.connect, q, self.path, self.id, p.task:received(), { resume = true })
+  local ok, connection = pcall(session.connect, q, session.path_for(p, q), self.id, p.task:received(), { resume = true })
   if not ok then
     local gone = errors.is(connection, "ECONNREFUSED") or errors.is(connection, "ENOENT")
     if gone then end_with(p, "eof") end
@@ -229,8 +241,7 @@ local function try_resume(p, q)
   end
   if connection.welcome.verdict == "gone" then
     self.taken_by = connection.welcome.name ~= "" and connection.welcome.name or "another host"
-    connection.channel:close()
-    connection.handoff:close()
+    session.close(connection)
     end_with(p, "lost")
     return true
   end
@@ -242,9 +253,11 @@ end
 local function way_to(self)
   if self.offered then return self.offered end
   if self.via:is_alive() then return self.via end
-  if not self.reach then return nil end
-  local ok, q = pcall(self.reach)
-  return ok and q or nil
+  if self.reach then
+    local ok, q = pcall(self.reach)
+    return ok and q or nil
+  end
+  return self.via.machine.local_ and require("afar.here").root() or nil
 end
 
 local function pause(self, seconds)
@@ -300,6 +313,7 @@ function session.offer(p, q)
     if not settled then error(err, 0) end
     return
   end
+  if self.via ~= q then self.seen = nil end
   self.offered, self.via = q, q
   local id = loop.id()
   self.waiting = self.waiting or {}

@@ -135,7 +135,7 @@ process.define("upgrade", function(self)
   end
   for _, fd in ipairs { program, state } do fds.forget(fd) end
   process.gone(self)
-  return require("afar.reconnect").through(mine.via, mine.path, { reach = mine.reach, limit = mine.limit })
+  return require("afar.reconnect").through(mine.via, session.path_for(self, mine.via), { reach = mine.reach, limit = mine.limit })
 end)
 
 return upgrade
