@@ -287,6 +287,38 @@ describe("a persistent process", function()
     root:disconnect()
   end)
 
+  it("stays when the root above it is killed, and goes on", function()
+    other.run([[
+      local afar, path = require "afar", ...
+      local p = afar.here:fork():persistent(path)
+      p.kept.child = p:fork():exec { "sleep", "1000", stdout = "null", stderr = "null" }
+      local root = afar.here
+      pcall(root.kill, root, root.pid, "SIGKILL")
+      assert(p:getpid() == p.pid and p:getppid() ~= root.pid and not root:is_alive())
+      p.kept.state = 1
+    ]], path)
+    local p = afar.reconnect(path)
+    assert.equal(1, p.kept.state)
+    assert.is_true(probe.runs(p.kept.child.pid))
+    p:exit()
+  end)
+
+  it("whose machine's network has gone is missed within the time that was set", function()
+    afar.set_pings(0.2, 1)
+    local counts = dir .. "/counts"
+    local root = afar.here:bootstrap { "build/relay", "-c", counts, "--", "sh", "-c", afar.SCRIPT }
+    afar.set_pings(30, 3)
+    local relay = tonumber(afar.here:read_file(counts):match "pid%s+(%d+)")
+    local p = root:fork():persistent(path, { limit = 0.1 })
+    assert.equal(p.pid, p:getpid())
+    afar.here:kill(relay, "SIGSTOP")
+    local err = error_of(afar.timeout, 5, p.getpid, p) -- three pings' time, and the limit, are less
+    assert.equal("lost", err.name)
+    afar.here:kill(relay, "SIGKILL")
+    root:disconnect()
+    afar.reconnect(path):exit()
+  end)
+
   it("that nobody reaches in time is lost, and stays", function()
     local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
     local p = root:fork():persistent(path, { limit = 0.2 })
@@ -484,6 +516,30 @@ describe("a persistent process", function()
     child:kill()
     assert.is_true(p.kept.pidfd:wait().POLLIN)
     child:wait()
+    owner:exit(0)
+    p:exit()
+  end)
+
+  it("learns how children of others have ended, once their parent has awaited them", function()
+    local p = afar.here:fork():persistent(path)
+    local owner = afar.here:fork()
+    local child = owner:fork():exec { "sh", "-c", "exit 9" }
+    p.kept.child = p:take(child)
+    p:disconnect()
+    p = afar.reconnect(path)
+    local keeps, status
+    afar.nursery(function(n)
+      n:spawn(function() keeps, status = pcall(p.kept.child.exit_status, p.kept.child) end)
+      p.kept.child:wait()
+      child:wait()
+    end)
+    if keeps then
+      assert.equal(9, status.code)
+      assert.equal(9, p.kept.child:exit_status().code)
+      assert.matches("it is no pidfd$", tostring(error_of(function() return p:open("/dev/null"):exit_status() end)))
+    else
+      assert.matches("this kernel doesn't tell how a process has ended that is no child; Linux 6.15", tostring(status))
+    end
     owner:exit(0)
     p:exit()
   end)
