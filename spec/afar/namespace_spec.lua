@@ -74,6 +74,37 @@ for _, name in ipairs { "here", "over pipes" } do
         p:exit(0)
       end)
 
+      it("take the ranges that newuidmap allows a user, and no others", function()
+        if not pcall(way.root.run, way.root, { "sh", "-c", "command -v newuidmap && test -w /etc/subuid" }) then
+          return pending "newuidmap (package uidmap) and root are needed"
+        end
+        local user = "afar-map-" .. way.root.pid
+        way.root:run { "useradd", "-M", "-d", "/nonexistent", "-s", "/bin/sh", user }
+        local u
+        local ok, err = pcall(function()
+          way.root:run { "usermod", "--add-subuids", "300000-300999", "--add-subgids", "300000-300999", user }
+          local passwd = way.root:read_file "/etc/passwd"
+          local uid, gid = passwd:match("\n" .. user:gsub("%-", "%%-") .. ":[^:]*:(%d+):(%d+)")
+          uid, gid = tonumber(uid), tonumber(gid)
+          u = way.root:fork()
+          u:setgroups(0, 0)
+          u:setresgid(gid, gid, gid)
+          u:setresuid(uid, uid, uid)
+          local uids, gids = { { 0, uid, 1 }, { 1, 300000, 1000 } }, { { 0, gid, 1 }, { 1, 300000, 1000 } }
+          local p = u:clone("CLONE_NEWUSER", { uid_map = uids, gid_map = gids })
+          assert.matches("0 +" .. uid .. " +1%s+1 +300000 +1000", p:read_file "/proc/self/uid_map")
+          assert.matches("0 +" .. gid .. " +1%s+1 +300000 +1000", p:read_file "/proc/self/gid_map")
+          p:setresgid(7, 7, 7)
+          p:setresuid(7, 7, 7)
+          assert.matches("^300006%s", probe.status(p.pid, "Uid")) -- as seen from outside
+          p:exit(0)
+          fails("newuidmap refused", u.clone, u, "CLONE_NEWUSER", { uid_map = { { 0, uid, 1 }, { 1, 400000, 1000 } }, gid_map = gids })
+        end)
+        if u then u:exit(0) end
+        way.root:run { "userdel", user }
+        if not ok then error(err, 0) end
+      end)
+
       it("are joined: those of another process, by name or by fd", function()
         superuser.needed()
         local a, b = way.root:clone "CLONE_NEWUTS|CLONE_NEWNET|CLONE_NEWIPC", way.root:fork()
