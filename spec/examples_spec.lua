@@ -88,8 +88,18 @@ describe("examples", function()
     has(out, "script: done")
   end)
 
+  it("record lists all that a shell script runs, whatever its name", function()
+    local out = example "record"
+    assert.matches("^%d+ files\n2\n", out)
+    assert.matches("\n%-%- 9 commands, by %d+ names", out)
+    for _, line in ipairs { "ls /etc", "grep -c conf", "sort -r", "tail -n 1", "expr 1 + 1", "expr 2 + 1" } do
+      assert.truthy(out:find("\n" .. line .. ", in /", 1, true), line .. " is missing in:\n" .. out)
+    end
+    assert.matches("\nenv LANGUAGE=de printf %%s files\\n %d+, in /.*\nprintf %%s files\\n %d+, in /", out)
+  end)
+
   it("are all run by this spec, and each opens with what it shows", function()
-    local known = { daemons = 1, fleet = 1, mock = 1, netlab = 1, sandbox = 1, supervisor = 1 }
+    local known = { daemons = 1, fleet = 1, mock = 1, netlab = 1, record = 1, sandbox = 1, supervisor = 1 }
     for _, name in ipairs { "01-hello", "02-fork-exec", "03-pipeline", "04-chain", "05-nursery", "06-two-machines" } do known[name] = 1 end
     for name in lfs.dir "examples" do
       local base = name:match "^(.*)%.lua$"
