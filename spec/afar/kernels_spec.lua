@@ -6,7 +6,8 @@ local probe = require "spec.support.probe"
 local superuser = require "spec.support.superuser"
 
 local NEWER = { "close_range", "clone3", "pidfd_getfd", "openat2", "epoll_pwait2", "execveat", "copy_file_range", "memfd_create", "faccessat2",
-  "process_vm_readv", "renameat2", "mount_setattr", "open_tree", "fsopen" }
+  "process_vm_readv", "renameat2", "mount_setattr", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "statx", "preadv2", "pwritev2",
+  "pidfd_open", "fanotify_init", "name_to_handle_at", "futex_waitv", "io_uring_setup", "landlock_create_ruleset" }
 
 --- A root beneath which the calls are missing.
 local function root_without(calls)
@@ -50,6 +51,24 @@ local function check_everyday(root)
   assert.is_true(p:exit(0).ok)
 end
 
+describe("doc/kernels.md", function()
+  it("has only calls that are taken away here", function()
+    local file = io.open "doc/kernels.md"
+    local sys, newer, rows = afar.here.machine.sys, {}, 0
+    for _, call in ipairs(NEWER) do newer[call] = true end
+    for line in file:lines() do
+      local feature = line:match "^| (.-) |"
+      for name in (feature or ""):gmatch "`([%l%d_]+)`" do
+        local floor = name == "setns" -- it is older; what it is given is not
+        assert.is_true(floor or not sys.nr[name] or newer[name] or false, name)
+        rows = rows + 1
+      end
+    end
+    file:close()
+    assert.is_true(rows > 10)
+  end)
+end)
+
 describe("without", function()
   for _, call in ipairs(NEWER) do
     it(call .. " the everyday works all the same", function()
@@ -59,6 +78,28 @@ describe("without", function()
       finish()
     end)
   end
+
+  it("pidfd_open only those lack a pidfd that nobody here has cloned", function()
+    local root, finish = root_without { "pidfd_open" }
+    local p = root:fork()
+    local child = p:fork():exec { "sleep", "100" }
+    child:kill "SIGKILL"
+    assert.equal("SIGKILL", child:wait().signal)
+    local ok, err = pcall(p.pidfd_open, p, p.pid)
+    assert.is_false(ok)
+    assert.equal("ENOSYS", err.name)
+    p:exit(0)
+    finish()
+  end)
+
+  it("the handles of files fanotify is refused, and inotify goes on", function()
+    local root, finish = root_without { "fanotify_init", "name_to_handle_at" }
+    local ok, err = pcall(root.fanotify, root, "/tmp", "FAN_CREATE")
+    assert.is_false(ok)
+    assert.equal("ENOSYS", err.name)
+    root:inotify("/tmp", "IN_CREATE"):close()
+    finish()
+  end)
 
   it("all of them too", function()
     local root, finish = root_without(NEWER)
