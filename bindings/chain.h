@@ -16,8 +16,9 @@ struct outcome {
   uint32_t length; /* bytes of data */
   uint32_t most;   /* that its reply may bring: only a READ's has any, and a successful one's all that it asked for */
   uint32_t tag;
-  uint64_t end; /* where it ends in its session; 0: in none */
-  char *data;   /* what READ brought; NULL: none */
+  uint64_t upto; /* where it ends in all that its task ever queued */
+  uint64_t end;  /* where it ends in its session; 0: in none */
+  char *data;    /* what READ brought; NULL: none */
   enum {
     OUTCOME_NONE,
     OUTCOME_SENT,

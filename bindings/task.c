@@ -52,6 +52,7 @@ void task_queue(struct task *task, struct chain *chain) {
     chain->outcomes[i].state = OUTCOME_SENT;
     memcpy(at, &request, sizeof request);
     at += sizeof request + (request.op == AFAR_OP_WRITE ? request.args[1] : 0);
+    chain->outcomes[i].upto = task->queued + (uint64_t)(at - bytes_head(&chain->requests));
   }
   chain->at = task->queued;
   task->queued += bytes_length(&chain->requests);
@@ -216,6 +217,8 @@ static int reply_begin(struct task *task) {
     return wrong(task, "a reply to no request");
   struct pending *pending = &task->pending[reply->tag];
   struct outcome *outcome = &pending->chain->outcomes[pending->index];
+  if (outcome->upto > task->sent)
+    return wrong(task, "a reply to a request before that was sent");
   const char *fault = payload_fault(task, outcome, reply);
   if (fault)
     return wrong(task, fault);
@@ -314,7 +317,8 @@ void task_flush(struct task *task) {
   if (task->session.on)
     return session_flush(task);
   size_t length = sendable(task);
-  if (length == 0)
+  int carried = task->stream || task->linked || task->channel;
+  if (length == 0 || !carried)
     return;
   if (task->stream) {
     stream_requests(task->stream, bytes_head(&task->out), length);

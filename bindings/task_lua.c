@@ -132,9 +132,9 @@ static int l_await(lua_State *L) {
 static void queue_call(struct task *task, struct chain *chain, struct afar_request *request) {
   chain->refs++;
   request->tag = task_take_tag(task, chain, 0);
-  chain->outcomes[0] = (struct outcome){.tag = request->tag, .state = OUTCOME_SENT};
   chain->at = task->queued;
   task->queued += sizeof *request;
+  chain->outcomes[0] = (struct outcome){.tag = request->tag, .state = OUTCOME_SENT, .upto = task->queued};
   bytes_append(&task->out, request, sizeof *request);
 }
 

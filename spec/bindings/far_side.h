@@ -27,7 +27,7 @@ struct far;
 
 /* One channel. */
 struct line {
-  enum { LINE_FREE, LINE_RAW, LINE_TASK, LINE_STREAM } kind;
+  enum { LINE_FREE, LINE_RAW, LINE_TASK, LINE_STREAM, LINE_SESSION } kind;
   struct task *task;
   struct far *nested;
   struct bytes in, out; /* what the host sent and was not yet understood; what waits for credit */
@@ -51,6 +51,10 @@ static uint64_t was_asked(struct task *task, uint32_t tag);
 /* What is beside the stream: the root was told of a ring, or of how far its requests are to be taken first. */
 static int begins_ring(struct far *far, struct line *line, const struct afar_request *request);
 static void take_bell(struct far *far, uint32_t value);
+/* A session's requests come on this channel, or that is no more; so many bytes of its replies are acknowledged. */
+static void session_takes(struct far *far, uint32_t number, const char *data, size_t length);
+static void session_forgets(uint32_t number);
+static void was_acknowledged(uint64_t received);
 /* What the host has to get for a request that was answered. */
 static void will_get(struct task *task, uint32_t tag, int64_t result, uint32_t length, char first);
 
@@ -96,6 +100,10 @@ static int take_request(struct far *far, struct line *line) {
   if (have < whole)
     return 0;
   bytes_drop(&line->in, whole);
+  if (request.op == AFAR_OP_ACK) {
+    was_acknowledged(request.args[0]);
+    return 1;
+  }
   line->chains += !(request.flags & AFAR_CHAIN);
   if (!begins_ring(far, line, &request))
     remember(far, line, &request);
@@ -106,6 +114,8 @@ static void take_payload(struct far *far, uint32_t number, const char *data, siz
   struct line *line = &far->lines[number];
   if (line->kind == LINE_STREAM)
     return far_take(line->nested, data, length);
+  if (line->kind == LINE_SESSION)
+    return session_takes(far, number, data, length);
   if (line->kind != LINE_TASK)
     return;
   bytes_append(&line->in, data, length);
@@ -202,8 +212,7 @@ static void answer_one(struct chance *chance, struct line *line, const struct as
 }
 
 /* Answers up to `count` requests of some chain, in their order. */
-static void answer(struct far *far, uint32_t number, uint32_t count) {
-  struct line *line = &far->lines[number];
+static void answer_line(struct far *far, struct line *line, uint32_t count) {
   if (line->asked_count == 0 || line->ended)
     return;
   uint32_t chain = line->asked[below(far->chance, line->asked_count)].chain, kept = 0;
@@ -215,6 +224,10 @@ static void answer(struct far *far, uint32_t number, uint32_t count) {
       line->asked[kept++] = line->asked[i];
     }
   line->asked_count = kept;
+}
+
+static void answer(struct far *far, uint32_t number, uint32_t count) {
+  answer_line(far, &far->lines[number], count);
 }
 
 static void far_close(struct far *far, uint32_t number) {

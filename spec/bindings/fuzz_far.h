@@ -46,13 +46,18 @@ static void far_ends(void) {
     return;
   say(far, number, AFAR_EOF, one_in(&f.chance, 3) ? below(&f.chance, 200) : 0);
   line->ended = 1;
+  if (line->kind == LINE_SESSION)
+    session_forgets(number);
 }
 
 static void far_closes(void) {
   uint32_t number;
   struct far *far = some_far(&number);
-  if (number > 0 && far->lines[number].host_closed)
-    far_close(far, number);
+  if (number == 0 || !far->lines[number].host_closed)
+    return;
+  if (far->lines[number].kind == LINE_SESSION)
+    session_forgets(number);
+  far_close(far, number);
 }
 
 /* An fd, and for a task the message that says for whom it is. */
@@ -60,7 +65,7 @@ static void far_hands_fd(void) {
   uint32_t number;
   struct far *far = some_far(&number);
   struct line *line = &far->lines[number];
-  if (number == 0 || line->kind == LINE_FREE || line->ended || line->host_closed)
+  if (number == 0 || line->kind == LINE_FREE || line->kind == LINE_SESSION || line->ended || line->host_closed)
     return;
   say(far, number, AFAR_FD, 64 + below(&f.chance, 100));
   if (line->kind != LINE_TASK || !line->task)

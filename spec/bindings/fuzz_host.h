@@ -87,15 +87,20 @@ static int is_open(const struct side *side) {
   return !is_gone(side->object) && side->stream->state == STREAM_OPEN;
 }
 
+static uint32_t free_number(const struct side *side) {
+  uint32_t number = 1;
+  while (number < side->stream->channels_size && side->stream->channels[number])
+    number++;
+  return number;
+}
+
 static void do_channel(void) {
   struct chance *c = &f.chance;
   struct side *side = some_side();
   if (!is_open(side) || !side->root || f.task_count == LINES)
     return;
   uint32_t to_host = one_in(c, 2) ? CHANNEL_WINDOW : 16 + below(c, 2000);
-  uint32_t from_host = one_in(c, 2) ? CHANNEL_WINDOW : below(c, 2000), number = 1;
-  while (number < side->stream->channels_size && side->stream->channels[number])
-    number++;
+  uint32_t from_host = one_in(c, 2) ? CHANNEL_WINDOW : below(c, 2000), number = free_number(side);
   if (number >= LINES)
     return;
   method(side->object, "channel");

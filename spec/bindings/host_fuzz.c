@@ -15,6 +15,7 @@
 #include "fuzz_far.h"
 #include "fuzz_host.h"
 #include "fuzz_ring.h"
+#include "fuzz_session.h"
 #include "fuzz_world.h"
 
 enum { PATIENCE = 20 /* seconds, of a thousand inputs */, WORKERS = 64, SMALL = 256 /* bytes */ };
@@ -105,11 +106,11 @@ static void flush_far(void) {
 
 static void some_act(void) {
   static void (*const acts[])(void) = {
-      do_channel,      do_submit,      do_submit,    do_submit,        do_cancel, do_channel_call, do_pump,
-      do_channel_call, do_stream_call, do_task_call, do_wait_for_task, do_drop,   far_answers,     far_answers,
-      far_answers,     far_answers,    far_sends,    far_gives_credit, far_ends,  far_closes,      far_hands_fd,
-      far_pings,       far_does_wrong, do_call,      do_call,          ring_act,  ring_act,        ring_act,
-      root_ring_act,   root_ring_act,  root_ring_act};
+      do_channel,      do_submit,      do_submit,     do_submit,        do_cancel,  do_channel_call, do_pump,
+      do_channel_call, do_stream_call, do_task_call,  do_wait_for_task, do_drop,    far_answers,     far_answers,
+      far_answers,     far_answers,    far_sends,     far_gives_credit, far_ends,   far_closes,      far_hands_fd,
+      far_pings,       far_does_wrong, do_call,       do_call,          ring_act,   ring_act,        ring_act,
+      root_ring_act,   root_ring_act,  root_ring_act, session_act,      session_act};
   acts[below(&f.chance, sizeof acts / sizeof *acts)]();
 }
 
@@ -188,6 +189,7 @@ static void one_input(lua_State *L, uint64_t number) {
   ring_takes();
   root_ring_takes();
   forget_task(0);
+  session.state.task = NULL;
   lua_settop(L, 0);
   lua_gc(L, LUA_GCCOLLECT, 0);
   lua_getfield(L, LUA_REGISTRYINDEX, "loop");
@@ -201,14 +203,16 @@ static void one_input(lua_State *L, uint64_t number) {
     far_free(&f.sides[i].far);
     bytes_free(&f.sides[i].start);
   }
+  session_end();
   MUST(blocks - lua_blocks == before);
 }
 
 static lua_State *open_lua(void) {
   lua_State *L = lua_newstate(lua_memory, NULL);
-  const struct afar_binding modules[] = {{"loop", luaopen_afar_loop},       {"stream", luaopen_afar_stream},
-                                         {"channel", luaopen_afar_channel}, {"task", luaopen_afar_task},
-                                         {"arena", luaopen_afar_arena},     {"hello", luaopen_afar_hello}};
+  const struct afar_binding modules[] = {{"loop", luaopen_afar_loop},        {"stream", luaopen_afar_stream},
+                                         {"channel", luaopen_afar_channel},  {"task", luaopen_afar_task},
+                                         {"arena", luaopen_afar_arena},      {"hello", luaopen_afar_hello},
+                                         {"greeting", luaopen_afar_greeting}};
   for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
     lua_pushcfunction(L, modules[i].open);
     lua_call(L, 0, 1);
