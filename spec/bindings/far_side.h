@@ -36,6 +36,7 @@ struct line {
   uint64_t credit, host_credit;
   uint64_t at; /* of the last request */
   int host_ended, host_closed, ended;
+  int is_last; /* a PERSIST has come: until it has failed, nothing may come behind it */
 };
 
 struct far {
@@ -104,6 +105,8 @@ static int take_request(struct far *far, struct line *line) {
     was_acknowledged(request.args[0]);
     return 1;
   }
+  MUST(!line->is_last);
+  line->is_last = request.op == AFAR_OP_PERSIST;
   line->chains += !(request.flags & AFAR_CHAIN);
   if (!begins_ring(far, line, &request))
     remember(far, line, &request);
@@ -200,7 +203,9 @@ static void reply(struct line *line, const struct asked *asked, int64_t result, 
 }
 
 static void answer_one(struct chance *chance, struct line *line, const struct asked *asked) {
-  int fails = one_in(chance, 4);
+  int fails = one_in(chance, 4) || asked->op == AFAR_OP_PERSIST;
+  if (asked->op == AFAR_OP_PERSIST)
+    line->is_last = 0;
   if (fails)
     return reply(line, asked, -1 - (int64_t)below(chance, 4095), 0, 0);
   if (asked->flags & AFAR_QUIET)

@@ -156,12 +156,9 @@ static void await(int which, struct sent *sent) {
   sent->id = take_id(3);
 }
 
-static void do_submit(void) {
+static void submit_to(int which) {
   struct chance *c = &f.chance;
-  if (f.task_count == 0 || f.sent_count == CHAINS)
-    return;
-  int which = (int)below(c, (uint32_t)f.task_count);
-  if (is_gone(f.task_objects[which]))
+  if (f.sent_count == CHAINS || is_gone(f.task_objects[which]))
     return;
   lua_getfield(f.L, 3, "chain");
   struct sent *sent = &f.sent[f.sent_count++];
@@ -179,6 +176,11 @@ static void do_submit(void) {
   sent->id = take_id(3);
   if (later && !sent->task->ended && one_in(c, 2))
     await(which, sent);
+}
+
+static void do_submit(void) {
+  if (f.task_count > 0)
+    submit_to((int)below(&f.chance, (uint32_t)f.task_count));
 }
 
 /* One call without a chain of its own. */

@@ -38,10 +38,14 @@ static void was_acknowledged(uint64_t received) {
   session.acked = received;
 }
 
+/* Often one that is soon full. */
+static uint32_t some_window(void) {
+  return READ_MOST + 16 + below(&f.chance, one_in(&f.chance, 2) ? 100 : 20000);
+}
+
 /* ---- the host's part ---- */
 
 static void new_session(void) {
-  struct chance *c = &f.chance;
   lua_getfield(f.L, 3, "session");
   lua_pushinteger(f.L, SLOTS);
   lua_pushinteger(f.L, READ_MOST);
@@ -49,7 +53,7 @@ static void new_session(void) {
   keep_task(session.object);
   session.task = session.state.task = f.tasks[f.task_count - 1];
   session.state.kind = LINE_TASK;
-  session.window = 2 * (READ_MOST + 16) + below(c, 20000);
+  session.window = some_window();
 }
 
 /* What has come before the host has given the channel to the session is taken, too. */
@@ -58,6 +62,41 @@ static void arrive_early(struct side *side, uint32_t number) {
     return;
   line_flush(&side->far, number);
   deliver(side);
+}
+
+/* Some process that has a channel is told to become persistent. */
+static void do_become(void) {
+  int which = f.task_count > 0 ? (int)below(&f.chance, (uint32_t)f.task_count) : 0;
+  struct task *task = f.tasks[which];
+  if (session.task || f.task_count == 0 || f.sent_count == CHAINS || is_gone(f.task_objects[which]) || task->ended ||
+      !task->channel || task->channel->stream != f.sides[0].stream || task->last || task->session.on)
+    return;
+  lua_getfield(f.L, 3, "chain");
+  struct sent *sent = &f.sent[f.sent_count++];
+  *sent = (struct sent){.object = make(0), .task = task};
+  sent->chain = *(struct chain **)lua_touserdata(f.L, sent->object);
+  method(sent->object, "add");
+  sent->ops[0] = AFAR_OP_PERSIST;
+  const int numbers[] = {AFAR_OP_PERSIST, 0, 0, 0, 0, 0, 0, 5};
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    lua_pushinteger(f.L, numbers[i]);
+  act(9);
+  method(f.task_objects[which], "submit_last");
+  lua_pushvalue(f.L, sent->object);
+  sent->id = take_id(2);
+}
+
+/* What was to be the last request of a carrier has failed. */
+static void do_go_on(void) {
+  for (int i = 0; i < f.task_count; i++) {
+    if (is_gone(f.task_objects[i]) || f.tasks[i]->ended)
+      continue;
+    const struct chain *last = f.tasks[i]->last;
+    if (!last || !last->done || last->outcomes[0].result == 0)
+      continue;
+    method(f.task_objects[i], "go_on");
+    act(1);
+  }
 }
 
 /* Over the first stream, as a persistent process is reached over any. */
@@ -87,9 +126,12 @@ static void do_connect(void) {
   arrive_early(side, number);
   if (is_gone(session.object) || session.task->ended)
     return;
+  uint64_t requests = f.right || !one_in(c, 6) ? session.requests : one_in(c, 2) ? below(c, 1000) : odd_value(c) >> 20;
+  if (requests != session.requests)
+    session.number = 0; /* what comes now makes no sense to who has lied */
   method(session.object, "resume");
   lua_pushvalue(f.L, channel);
-  lua_pushnumber(f.L, (lua_Number)(f.right || !one_in(c, 6) ? session.requests : odd_value(c) >> 20));
+  lua_pushnumber(f.L, (lua_Number)requests);
   lua_pushnumber(f.L, session.window);
   if (lua_pcall(f.L, 4, 1, 0) == 0)
     MUST(!f.right || lua_toboolean(f.L, -1));
@@ -113,6 +155,12 @@ static void do_session_call(void) {
     method(session.object, names[below(&f.chance, 3)]);
     act(1);
   }
+}
+
+static void do_submit_there(void) {
+  for (int i = 0; session.task && i < f.task_count; i++)
+    if (f.tasks[i] == session.task)
+      return submit_to(i);
 }
 
 /* What a process says when it is met. */
@@ -142,6 +190,37 @@ static void do_welcome(void) {
 
 /* ---- the process's part ---- */
 
+/* It becomes persistent, and ends its carrier: the session begins. */
+static void session_begins(uint32_t number) {
+  struct line *line = &f.sides[0].far.lines[number];
+  struct line *state = &session.state;
+  if (session.task || line->kind != LINE_TASK || !line->is_last || !line->task || line->ended || line->host_closed ||
+      bytes_length(&line->in) > 0 || bytes_length(&line->out) + sizeof(struct afar_reply) > line->credit)
+    return;
+  state->kind = LINE_TASK;
+  session.task = state->task = line->task;
+  session.window = some_window();
+  for (int i = 0; i < f.task_count; i++)
+    if (f.tasks[i] == session.task)
+      session.object = f.task_objects[i];
+  for (uint32_t i = 0; i < line->asked_count; i++)
+    if (line->asked[i].op == AFAR_OP_PERSIST)
+      reply(line, &line->asked[i], 0, 0, 0);
+    else
+      state->asked[state->asked_count++] = line->asked[i];
+  state->chains = line->chains;
+  line->asked_count = 0;
+  while (bytes_length(&line->out) > 0)
+    line_flush(&f.sides[0].far, number);
+  say(&f.sides[0].far, number, AFAR_EOF, 0);
+  line->ended = 1;
+}
+
+static void far_becomes(void) {
+  for (uint32_t number = 1; number < LINES; number++)
+    session_begins(number);
+}
+
 static void session_answers(void) {
   struct line *state = &session.state;
   if (!session.task || is_gone(session.object))
@@ -156,9 +235,18 @@ static void session_answers(void) {
   MUST(!f.right || session.made - session.acked <= session.window);
 }
 
+static void session_breaks(void) {
+  if (!session.number || !one_in(&f.chance, 3))
+    return;
+  say(&f.sides[0].far, session.number, AFAR_EOF, one_in(&f.chance, 2) ? 104 : 0);
+  f.sides[0].far.lines[session.number].ended = 1;
+  session.number = 0;
+}
+
 static void session_act(void) {
-  static void (*const acts[])(void) = {do_connect,      do_session_call, session_answers,
-                                       session_answers, session_answers, do_welcome};
+  static void (*const acts[])(void) = {do_connect,     do_session_call, session_answers, session_answers,
+                                       do_go_on,       session_answers, do_become,       far_becomes,
+                                       session_breaks, do_submit_there, do_submit_there, do_welcome};
   for (uint32_t i = 1 + below(&f.chance, 3); i > 0; i--)
     acts[below(&f.chance, sizeof acts / sizeof *acts)]();
 }

@@ -46,6 +46,7 @@ static struct {
   uint64_t seed, number;
   int fds;   /* that are open between two inputs */
   int right; /* the far side does nothing wrong */
+  int about_session;
   struct stream lower;
   struct channel *carrier;
   struct side sides[2];

@@ -111,6 +111,8 @@ static void some_act(void) {
       far_answers,     far_answers,    far_sends,     far_gives_credit, far_ends,   far_closes,      far_hands_fd,
       far_pings,       far_does_wrong, do_call,       do_call,          ring_act,   ring_act,        ring_act,
       root_ring_act,   root_ring_act,  root_ring_act, session_act,      session_act};
+  if (f.about_session && one_in(&f.chance, 2))
+    return session_act();
   acts[below(&f.chance, sizeof acts / sizeof *acts)]();
 }
 
@@ -176,6 +178,7 @@ static void one_input(lua_State *L, uint64_t number) {
   f.number = number;
   f.chance.state = f.seed * 0x2545f4914f6cdd1du + number * 0x9e3779b97f4a7c15u;
   f.right = one_in(&f.chance, 4);
+  f.about_session = one_in(&f.chance, 6);
   f.side_count = f.task_count = f.sent_count = 0;
   f.first_id = f.loop->last_id + 1;
   memset(f.ids, 0, sizeof f.ids);
