@@ -163,7 +163,10 @@ static int serve_ring(void) {
     take_in();
   else
     ring_take(server, sizeof server->ring->to_stub);
-  return ++server->turns % RING_TURNS != 0;
+  if (++server->turns % RING_TURNS != 0)
+    return 1;
+  server_flush(server); /* before we may sleep */
+  return 0;
 }
 
 /* Looks at all else; sleeps there once the ring was looked at often enough. */

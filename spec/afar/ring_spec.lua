@@ -54,6 +54,13 @@ describe("the root of this machine", function()
     end
   end)
 
+  it("answers though it has learned not to look around", function()
+    for _ = 1, 100 do
+      afar.sleep(0.0015) -- so that it sleeps each time that it is called
+      assert.equal(root.pid, root:getpid())
+    end
+  end)
+
   it("answers more at once than the ring takes", function()
     local results = {}
     afar.nursery(function(n)
