@@ -22,7 +22,7 @@ BUILD_PACKAGES := gcc make pkg-config luajit libluajit-5.1-dev libev-dev binutil
 CHECK_PACKAGES := lua-busted lua-check lua-cjson clang-format clang-tidy libc6-dev \
   $(if $(filter x86_64,$(OTHER)),libc6-dev-amd64-cross,libc6-dev-arm64-cross) qemu-user-static \
   openssh-server openssh-client busybox-static dash fish tcsh zsh socat attr libcap2-bin procps iproute2 tmux \
-  nginx-light curl sudo opendoas uidmap bubblewrap runc crun podman dropbear-bin \
+  nginx-light redis-server curl sudo opendoas uidmap bubblewrap runc crun podman dropbear-bin \
   qemu-system-arm debian-installer-12-netboot-arm64 slurmctld slurmd slurm-client munge
 DEMO_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client nginx-light procps
 PACKAGES := $(BUILD_PACKAGES) $(CHECK_PACKAGES)

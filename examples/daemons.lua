@@ -58,6 +58,7 @@ if nginx then
   end
 end
 
+-- It takes no socket over: it survives this script, but who connects while it is itself started again is refused.
 local redis = afar.try(keeper.which, keeper, "redis-server")
 if redis then
   services.redis = function() return { redis, "--port", REDIS_PORT, "--bind", "127.0.0.1", "--dir", dir, "--appendonly", "yes" } end

@@ -30,32 +30,41 @@ describe("examples/daemons.lua", function()
     return text
   end
 
-  local function ask()
+  --- What a server on that port answers, until it closes.
+  local function ask(to, question)
     local s = afar.here:socket("AF_INET", "SOCK_STREAM")
-    s:connect("127.0.0.1:" .. port)
-    s:write "GET / HTTP/1.0\r\n\r\n"
+    s:connect("127.0.0.1:" .. to)
+    s:write(question)
     local text = ""
     repeat
       local part = s:read()
       text = text .. part
     until part == ""
     s:close()
-    return text:match "\r\n\r\n(.*)$"
+    return text
   end
 
+  local function ask_web() return ask(port, "GET / HTTP/1.0\r\n\r\n"):match "\r\n\r\n(.*)$" end
+  local function ask_redis(command) return ask(port - 8080 + 6379, command .. "\r\nQUIT\r\n"):match "^(.-)%+OK\r\n$" end
+
   it("keeps its servers, and their sockets", function()
-    if not afar.try(afar.here.which, afar.here, "nginx") then return pending "nginx is not installed" end
+    for _, name in ipairs { "nginx", "redis-server" } do
+      if not afar.try(afar.here.which, afar.here, name) then return pending(name .. " is not installed") end
+    end
     port = 18080 + afar.here.pid % 1000
     local script, from = start()
     assert.matches("made\tprocess", read_until(from, "started\tweb"))
+    assert.is_true(probe.soon(function() return afar.try(ask_redis, "SET x 7") end))
     local asked, done = 0, false
+    local function load(f, expected, ...)
+      while not done do
+        assert.equal(expected, f(...))
+        asked = asked + 1
+      end
+    end
     afar.nursery(function(n)
-      n:spawn(function()
-        while not done do
-          assert.equal("hello\n", ask())
-          asked = asked + 1
-        end
-      end)
+      n:spawn(load, ask_web, "hello\n")
+      n:spawn(load, ask_redis, "$1\r\n7\r\n", "GET x")
       for i = 1, 3 do
         afar.sleep(0.1)
         script:kill "SIGKILL"
@@ -75,6 +84,9 @@ describe("examples/daemons.lua", function()
     end)
     assert.is_true(asked > 10)
     assert.is_true(probe.soon(function() return afar.here:stat(dir .. "/job.log").st_size > 20 end))
+    assert.equal("+OK\r\n", ask_redis "SET x 8")
+    assert.equal("", ask(port - 8080 + 6379, "SHUTDOWN\r\n")) -- it is started again, with what it had
+    assert.is_true(probe.soon(function() return afar.try(ask_redis, "GET x") == "$1\r\n8\r\n" end))
     script:kill "SIGKILL"
     script:wait()
     from:close()
