@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,9 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -189,14 +193,67 @@ static int l_read(lua_State *L) {
   return 1;
 }
 
+/* What is in memory can be read without waiting; a file system of memory alone doesn't say so. */
+static ssize_t read_cached(int fd, char *buffer, size_t length) {
+  struct iovec iov = {buffer, length};
+  struct statfs where;
+  ssize_t count = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+  if (count >= 0 || errno != EOPNOTSUPP)
+    return count;
+  if (fstatfs(fd, &where) == 0 && where.f_type == TMPFS_MAGIC)
+    return read(fd, buffer, length);
+  errno = EOPNOTSUPP;
+  return -1;
+}
+
+/* read_cached(fd, max) -> string ("" at the end) | nil: it would have to wait for a disk | false: there it can't be
+ * told. Of a regular file, from where it stands. */
+static int l_read_cached(lua_State *L) {
+  static char buffer[65536];
+  size_t max = (size_t)luaL_checkinteger(L, 2);
+  ssize_t count = read_cached(luaL_checkint(L, 1), buffer, max < sizeof buffer ? max : sizeof buffer);
+  if (count >= 0)
+    lua_pushlstring(L, buffer, (size_t)count);
+  else if (errno == EAGAIN || errno == EINTR)
+    lua_pushnil(L);
+  else
+    lua_pushboolean(L, 0);
+  return 1;
+}
+
+/* take_fd(pid, number) -> a copy of that process's fd, close-on-exec, the caller's | nil: the kernel doesn't allow it
+ */
+static int l_take_fd(lua_State *L) {
+  int pidfd = (int)syscall(SYS_pidfd_open, luaL_checkint(L, 1), 0), number = luaL_checkint(L, 2);
+  if (pidfd < 0)
+    return 0;
+  int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+  close(pidfd);
+  if (fd < 0)
+    return 0;
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
 static int l_isatty(lua_State *L) {
   lua_pushboolean(L, isatty(luaL_checkint(L, 1)));
   return 1;
 }
 
 static const luaL_Reg functions[] = {
-    {"root", l_root},   {"reap", l_reap}, {"socketpair", l_socketpair}, {"pipe", l_pipe}, {"random", l_random}, {"dup", l_dup},
-    {"write", l_write}, {"read", l_read}, {"isatty", l_isatty},         {"close", l_close},   {NULL, NULL},
+    {"root", l_root},
+    {"reap", l_reap},
+    {"socketpair", l_socketpair},
+    {"pipe", l_pipe},
+    {"random", l_random},
+    {"dup", l_dup},
+    {"write", l_write},
+    {"read", l_read},
+    {"isatty", l_isatty},
+    {"read_cached", l_read_cached},
+    {"take_fd", l_take_fd},
+    {"close", l_close},
+    {NULL, NULL},
 };
 
 int luaopen_afar_spawn(lua_State *L) {

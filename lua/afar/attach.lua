@@ -133,6 +133,14 @@ function attach.copy(p, fd, mode)
   return channel, begin_in_root(p, fd, channel, flags_of(fd, mode), true)
 end
 
+--- A copy of a process's fd that the host itself has, where that is on this machine: its number, the caller's to close; nil where it can't be had.
+---@return integer?
+function attach.to_host(p, fd)
+  if not p.machine.local_ or rawget(p, "session") then return nil end
+  if p.is_root then return spawn.take_fd(p.machine.host_pid, fd.number) end
+  return hand_on(p, fd:dup())
+end
+
 --- A pipe between a process of this machine and the host, as wide as may be. Returns the process's end, and the number of the host's, which is the
 --- caller's to close.
 ---@param p afar.Process    on this machine

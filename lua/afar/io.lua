@@ -35,6 +35,9 @@ function io.fetch_result(r, address, most, result)
   for at = 0, most - 1, step do
     refs[#refs + 1] = r:fetch(address + at, result - at, { if_ok = result, aside = true }, step)
   end
+  if #refs == 1 then
+    return function(r_) return r_:data(refs[1]) or "" end
+  end
   return function(r_)
     local parts = {}
     for i, ref in ipairs(refs) do parts[i] = r_:data(ref) or "" end

@@ -5,6 +5,7 @@ local attach = require "afar.attach"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local pump = require "afar.pump"
+local spawn = require "afar.spawn"
 
 local READ_LEAST, READ_MOST = 64 * 1024, 1024 * 1024
 local PIECE = 64 * 1024 -- of what was read ahead
@@ -16,13 +17,10 @@ local LIMIT = 64 * 1024 * 1024 -- of one line or part, unless the script says ot
 ---@field at integer         where in the buffer what wasn't taken yet begins
 ---@field ended boolean
 ---@field limit integer      bytes that one line or part may have
+---@field here? table|false   an fd of the host's for the same open file, on this machine; false: none
 ---@field ahead? userdata     a channel by which the rest of a file on another machine comes, without being asked for piece by piece
 local Reader = { __name = "reader" }
 Reader.__index = Reader
-
---- Whether the rest shall come by itself: of a file that is longer than a piece, on another machine. (Whose bytes are nobody else's meanwhile: what is no
---- file may be read by others too.)
-local function is_far_file(self, data) return self.fd.kind == "file" and #data >= READ_LEAST and not fds.process_of(self.fd).machine.local_ end
 
 local function read_ahead(self)
   local data, errno = pump.read(self.ahead, PIECE)
@@ -36,10 +34,40 @@ local function read_ahead(self)
   return data
 end
 
+--- An fd of the host's, closed when nobody holds it any more.
+local function owned(number)
+  local self = { number = number, guard = newproxy(true) }
+  function self.close()
+    if self.number then spawn.close(self.number) end
+    self.number = nil
+  end
+  getmetatable(self.guard).__gc = self.close
+  return self
+end
+
+--- A file longer than a piece: of another machine the rest shall come by itself; on this one the host reads it, from the same offset on, as long as it
+--- need not wait for a disk. (Whose bytes are nobody else's meanwhile: what is no file may be read by others too.)
+local function go_on(self, data)
+  if self.fd.kind ~= "file" or #data < READ_LEAST then return end
+  local p = fds.process_of(self.fd)
+  if not p.machine.local_ then
+    self.ahead, self.finish_ahead = attach.copy(p, self.fd, "r")
+  elseif self.here == nil then
+    local number = attach.to_host(p, self.fd)
+    self.here = number and owned(number) or false
+  end
+end
+
 local function read_more(self, least)
   if self.ahead then return read_ahead(self) end
-  local data = self.fd:read(least)
-  if is_far_file(self, data) then self.ahead, self.finish_ahead = attach.copy(fds.process_of(self.fd), self.fd, "r") end
+  local data = self.here and spawn.read_cached(self.here.number, PIECE)
+  if data then return data end
+  if data == false and self.here then
+    self.here.close()
+    self.here = false
+  end
+  data = self.fd:read(least)
+  go_on(self, data)
   return data
 end
 
@@ -49,7 +77,8 @@ local function fill(self)
   local left = #self.buffer - self.at + 1
   local data = read_more(self, math.max(READ_LEAST, math.min(left, READ_MOST)))
   if data == "" then
-    self.ended = true
+    if self.here then self.here.close() end
+    self.ended, self.here = true, false
     return false
   end
   self.buffer = left > 0 and self.buffer:sub(self.at) .. data or data
@@ -205,7 +234,8 @@ end
 function Reader:close()
   if self.finish_ahead then pcall(self.finish_ahead) end
   if self.ahead then self.ahead:close() end
-  self.ahead, self.finish_ahead, self.ended = nil, nil, true
+  if self.here then self.here.close() end
+  self.ahead, self.finish_ahead, self.here, self.ended = nil, nil, false, true
   self.fd:close()
 end
 
