@@ -14,6 +14,7 @@ local pointer = require "afar.pointer"
 local process = require "afar.process"
 local sched = require "afar.sched"
 local shell = require "afar.shell"
+local sync = require "afar.sync"
 local version = require "afar.version"
 
 -- What a process can do, module by module.
@@ -82,6 +83,9 @@ local afar = {
   try = nursery.try,
   is_cancelled = nursery.is_cancelled,
   sleep = sched.sleep,
+  event = sync.event,
+  queue = sync.queue,
+  all = sync.all,
   now = loop.monotonic,
   wait_any = waiting.wait_any,
   command = shell.command,
