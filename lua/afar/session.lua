@@ -51,6 +51,7 @@ local function refused(q, path, err)
   end
   if errors.is(err) then
     err.call, err.args = "reconnect", { path }
+    if err.name == "ENOENT" then err.hint = "afar ps lists what there is" end
   end
   error(err, 0)
 end

@@ -1,6 +1,7 @@
--- afar ps, attach, stop.
+-- afar ps, attach, stop, upgrade.
 
 local afar = require "afar"
+local sshd = require "spec.support.sshd"
 
 local program = os.getenv "AFAR" or "build/afar"
 
@@ -50,5 +51,27 @@ describe("on the command line", function()
     afar.here:kill(p.pid, "SIGKILL")
     assert.equal("SIGKILL", p:wait().signal)
     assert.matches("/web: its process has ended, and has left this socket behind\n", (command "ps"))
+  end)
+
+  it("they are those of another machine, too", function()
+    local server = sshd.start(1)
+    local client = afar.here:which "ssh"
+    afar.here:write_file(home .. "/ssh", ("#!/bin/sh\nexec %s -F %s \"$@\"\n"):format(client, server.config), { mode = "0700" })
+    local function there(...)
+      local words = { program, ... }
+      words.env, words.check = { HOME = home, PATH = home .. ":" .. os.getenv "PATH" }, false
+      return afar.here:run(words)
+    end
+    there("-e", 'local p = require("afar").here:ssh("afar1"):fork():persistent "web"; p.kept.n = 7; p.kept.job = p:fork():exec { "sleep", "1000" }')
+    local path = server.dir .. "/state/afar/web"
+    assert.equal("socket", afar.here:lstat(path).type)
+    assert.matches("^" .. path:gsub("%p", "%%%0") .. ": process %d+, since .*\n  job +child %d+ %(sleep 1000%)\n  n +data\n$", there("ps", "afar1").stdout)
+    assert.matches("has this program's stub now", there("upgrade", "afar1:web").stdout)
+    local attached = there("attach", "afar1:" .. path)
+    assert.is_true(attached.status.ok, attached.stderr)
+    assert.matches("^process %d+ on afar1 has ended\n$", there("stop", "afar1:web").stdout)
+    assert.equal("", there("ps", "afar1").stdout)
+    assert.matches("No such file or directory %(ENOENT%); afar ps lists what there is", there("stop", "afar1:web").stderr)
+    server:stop()
   end)
 end)

@@ -52,7 +52,7 @@ PrintMotd no
 PrintLastLog no
 MaxStartups 200
 MaxSessions 200
-SetEnv AFAR_SSHD=$dir${AFAR_SPEC_RUN:+ AFAR_SPEC_RUN=$AFAR_SPEC_RUN}
+SetEnv AFAR_SSHD=$dir XDG_STATE_HOME=$dir/state${AFAR_SPEC_RUN:+ AFAR_SPEC_RUN=$AFAR_SPEC_RUN}
 Subsystem sftp internal-sftp
 END
 }
