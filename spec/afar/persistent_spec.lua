@@ -43,7 +43,7 @@ describe("a persistent process", function()
     ways.each(function(way)
       if way.emulated then return end
 
-      it("works, is reconnected, works, and exits", function()
+      it("works, is reconnected, works, and exits (PERS-01)", function()
         local p = way.root:fork()
         assert.equal(p, p:persistent(path))
         probe.works(p)
@@ -58,13 +58,16 @@ describe("a persistent process", function()
         assert.is_true(probe.soon(function() return not probe.runs(p.pid) end))
       end)
 
-      it("that has ended refuses at once", function()
+      it("that has ended refuses at once (PERS-02)", function()
         local p = way.root:fork():persistent(path)
         p:exit()
         assert.equal("ENOENT", error_of(way.root.reconnect, way.root, path).name)
+        p = way.root:fork():persistent(path)
+        pcall(p.syscall, p, "exit_group", 0) -- without a word to its socket
+        assert.equal("ECONNREFUSED", error_of(way.root.reconnect, way.root, path).name)
       end)
 
-      it("can be a child that shares its parent's table, with children of its own", function()
+      it("can be a child that shares its parent's table, with children of its own (PERS-04)", function()
         local parent = way.root:fork()
         local p = parent:clone "CLONE_FILES"
         p:persistent(path)
@@ -79,7 +82,7 @@ describe("a persistent process", function()
     end)
   end)
 
-  it("is reached over the ssh connection that made it, and over a new one", function()
+  it("is reached over the ssh connection that made it, and over a new one (PERS-05, PERS-06)", function()
     local server = sshd.start(2)
     local first = afar.here:ssh("afar1", { config = server.config })
     first:fork():persistent(path)
@@ -93,7 +96,7 @@ describe("a persistent process", function()
     server:stop()
   end)
 
-  it("is one only when it is asked for: then with a session of its own and no death signal", function()
+  it("is one only when it is asked for: then with a session of its own and no death signal (PERS-F01)", function()
     superuser.needed()
     local p = afar.here:fork()
     assert.equal(9, parent_death_signal(p))
@@ -106,7 +109,7 @@ describe("a persistent process", function()
     p:exit()
   end)
 
-  it("stays when its host is killed, with its children", function()
+  it("stays when its host is killed, with its children (PERS-F04)", function()
     local host, line = other.start([[
       local afar = require "afar"
       local p = afar.here:fork():persistent((...))
@@ -201,7 +204,7 @@ describe("a persistent process", function()
     assert.is_nil(lfs.symlinkattributes(path))
   end)
 
-  it("performs each call exactly once, however often the connection breaks", function()
+  it("performs each call exactly once, however often the connection breaks (PERS-F02)", function()
     local function reach() return afar.here:bootstrap { "sh", "-c", afar.SCRIPT } end
     local root = reach()
     local p = root:fork()
@@ -264,7 +267,7 @@ describe("a persistent process", function()
     root:disconnect()
   end)
 
-  it("goes on over another way, though nobody has noticed that the first one is dead", function()
+  it("goes on over another way, though nobody has noticed that the first one is dead (PERS-F03)", function()
     local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
     local p = root:fork():persistent(path)
     local log = p:open(dir .. "/log", "O_WRONLY|O_CREAT|O_APPEND", "0600")
