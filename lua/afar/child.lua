@@ -151,7 +151,7 @@ local function reap(self)
   local r = requests.record(parent)
   r.args = { n = 1, self.pid }
   local info = r:scratch(128)
-  local hold = r:hold(self.pidfd, POLLIN)
+  local hold = r:hold(self.pidfd, POLLIN, { as = "wait" })
   local plain = parent.machine.plain_clone
   r:call("waitid", nil, plain and P_PID or P_PIDFD, plain and self.pid or self.pidfd, info, WEXITED, 0)
   local got = r:fetch(info, 128)

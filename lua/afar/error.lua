@@ -80,6 +80,16 @@ function error_object.errno(process, call, args, errno)
 end
 
 --- Why no call to a process can be made any more, where more is known than that its carrier ended.
+--- How a process had ended before it was asked for something, as far as that is known; and what to do instead.
+local function ending(process)
+  local child = rawget(process, "child")
+  local argv, status = child and rawget(child, "argv"), child and rawget(child, "status")
+  if argv then return ("the process had become another program (%s)"):format(tostring(argv[1])), "what runs is its child, p.child; fork first" end
+  if status then return ("the process had ended before (%s)"):format(tostring(status)) end
+  local root = rawget(process.machine, "root")
+  if root and root.task and root.task:state() ~= "open" then return ("the connection to %s had ended before"):format(process.machine.name) end
+end
+
 local function why_lost(process)
   local session, task = rawget(process, "session"), rawget(process, "task")
   if session and session.taken_by then return session.taken_by .. " has taken the process over" end
@@ -93,8 +103,12 @@ end
 ---@param fate "unsent"|"eof"|"lost"
 function error_object.lost(process, call, args, fate)
   local why = process and why_lost(process)
+  local hint
+  if process and not why and fate == "unsent" then
+    why, hint = ending(process)
+  end
   local message = why and ("%s; it %s"):format(why, fate == "unsent" and "was surely not performed" or "may have been performed")
-  return setmetatable({ message = message or nil, name = fate, sent = fate ~= "unsent", call = call, args = args, process = process }, Error)
+  return setmetatable({ message = message or nil, name = fate, sent = fate ~= "unsent", call = call, args = args, process = process, hint = hint }, Error)
 end
 
 --- Any other error about a process: `message` says what is wrong.

@@ -271,7 +271,11 @@ process.define("run", function(self, spec)
   command.check(self, "run", spec)
   spec = passing.resolve(self, spec)
   sched.check()
-  local result = (spec.timeout and run_in_time or run_to_end)(self, spec)
+  local ok, result = pcall(spec.timeout and run_in_time or run_to_end, self, spec)
+  if not ok then
+    if errors.is(result) and result.sent ~= nil then result.call, result.args = "run", { n = 1, table.concat(spec, " ") } end
+    error(result, 0)
+  end
   if spec.check ~= false and not result.status.ok then raise(self, spec, result) end
   return result
 end)

@@ -82,6 +82,21 @@ describe("an error", function()
     assert.matches("error_spec.lua:%d+", routine_error.traceback)
   end)
 
+  it("of a process that has gone says how", function()
+    local execed, ended = p:fork(), p:fork()
+    execed:exec({ "true" }):wait()
+    ended:exit(3)
+    assert.matches("the process had become another program %(true%); it was surely not performed; what runs is its child, p%.child; fork first$",
+      tostring(fails(execed.getpid, execed)))
+    assert.matches("^run%(\"ls\"%) in process %d+ on here: the process had ended before %(exit code 3%); it was surely not performed$",
+      tostring(fails(ended.run, ended, { "ls" })))
+    local far = p:bootstrap { "sh", name = "far" }
+    local child = far:fork()
+    far:disconnect()
+    assert.matches("the connection to far had ended before; it was surely not performed$", tostring(fails(child.getpid, child)))
+    assert.is_false(fails(child.getpid, child).sent)
+  end)
+
   it("of a call that no kernel has says so", function()
     local child = p:fork()
     assert.equal("ENOSYS", fails(child.syscall, child, 9999).name)

@@ -80,7 +80,7 @@ for _, name in ipairs { "here", "over pipes" } do
           local sleep = p:exec { "sleep", "1000" }
           b:write(to, first)
           assert.equal(first, a:read(from))
-          fails("its process or connection had ended before", a.exit, a, 1) -- nobody is there any more to await it; but it has ended
+          fails("the process had become another program", a.exit, a, 1) -- nobody is there any more to await it; but it has ended
           assert.is_false(a:is_alive())
           probe.works(b)
           b:write(to, "still there")
