@@ -148,7 +148,7 @@ describe("a root", function()
       repeat
         log:write "x"
         calls = calls + 1
-      until cuts == 5
+      until cuts >= 5
       done = true
     end)
     assert.equal(calls, afar.here:stat(dir .. "/log").st_size)
