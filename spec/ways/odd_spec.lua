@@ -95,13 +95,19 @@ describe("a far side that", function()
     assert.matches("architecture is riscv64, for which there is no stub; x86_64 and aarch64 are known", message)
   end)
 
-  it("is 10 KB/s slow", function()
+  it("is 10 KB/s slow, with all in its command or with its stdin alone", function()
     local script = [[
       trickle() { perl -e '$|=1; while (sysread(STDIN, $b, 512)) { syswrite(STDOUT, $b); select(undef, undef, undef, 0.05) }'; }
-      trickle | sh -c "$0" | trickle]]
-    local far = here:bootstrap { "sh", "-c", script, afar.SCRIPT }
-    assert.equal(20000, #far:run({ "head", "-c", "20000", "/dev/zero" }).stdout)
-    far:disconnect()
+      trickle | sh %s | trickle]]
+    local function slow(word)
+      local far = here:bootstrap { "sh", "-c", script:format(word), word ~= "" and afar.SCRIPT or nil }
+      assert.equal(20000, #far:run({ "head", "-c", "20000", "/dev/zero" }).stdout)
+      far:disconnect()
+    end
+    afar.nursery(function(n)
+      n:spawn(slow, '-c "$0"')
+      n:spawn(slow, "")
+    end)
   end)
 end)
 
