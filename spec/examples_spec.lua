@@ -81,6 +81,15 @@ describe("examples", function()
     has(out, "588895 bytes went from one to two\n")
   end)
 
+  it("recipe changes what differs, and takes back what fails its check", function()
+    local out = example "recipe"
+    assert.matches("^port 8080\none +%S+ s  changed\ntwo +%S+ s  changed\n2 of 2 done, 0 failed\nport 8080\none +%S+ s  as it should be\n", out)
+    assert.matches('\nport 80800\none +%S+ s  FAILED run%("grep [^\n]*: exit code 1\ntwo +%S+ s  FAILED', out)
+    has(out, "name=one port=8080 \n")
+    has(out, "name=two port=8080 \n")
+    for _, name in ipairs { "one", "two" } do assert.is_nil(lfs.attributes("/tmp/afar-recipe-" .. name)) end
+  end)
+
   it("mock answers for programs that a shell script runs", function()
     local out = example "mock"
     has(out, "mock: sendmail -t was given:\nmock:   To: root")
@@ -99,7 +108,7 @@ describe("examples", function()
   end)
 
   it("are all run by this spec, and each opens with what it shows", function()
-    local known = { daemons = 1, fleet = 1, mock = 1, netlab = 1, record = 1, sandbox = 1, supervisor = 1 }
+    local known = { daemons = 1, fleet = 1, mock = 1, netlab = 1, recipe = 1, record = 1, sandbox = 1, supervisor = 1 }
     for _, name in ipairs { "01-hello", "02-fork-exec", "03-pipeline", "04-chain", "05-nursery", "06-two-machines" } do known[name] = 1 end
     for name in lfs.dir "examples" do
       local base = name:match "^(.*)%.lua$"

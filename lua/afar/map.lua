@@ -21,9 +21,11 @@ local LIMIT = 64
 ---@field failed integer
 local Results = { __name = "results" }
 
-local function cell(value)
+local WIDTH, WIDTH_OF_ERROR = 100, 400 -- of an error all is shown that says why
+
+local function cell(value, most)
   local text = tostring(value == nil and "" or value):gsub("%s+", " ")
-  return #text > 100 and text:sub(1, 97) .. "..." or text
+  return #text > most and text:sub(1, most - 3) .. "..." or text
 end
 
 --- A table that a person reads: a line a destination.
@@ -31,7 +33,7 @@ function Results:__tostring()
   local width, lines = 0, {}
   for _, result in ipairs(self) do width = math.max(width, #result.name) end
   for i, result in ipairs(self) do
-    local what = result.ok and cell(result.value) or "FAILED " .. cell(result.err)
+    local what = result.ok and cell(result.value, WIDTH) or "FAILED " .. cell(result.err, WIDTH_OF_ERROR)
     lines[i] = ("%-" .. width .. "s  %6.2f s  %s"):format(result.name, result.seconds, what):gsub("%s+$", "")
   end
   lines[#lines + 1] = ("%d of %d done, %d failed"):format(#self - self.failed, #self, self.failed)
