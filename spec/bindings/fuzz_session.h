@@ -109,6 +109,9 @@ static void do_connect(void) {
     new_session();
   if (is_gone(session.object) || session.task->ended || (session.task->channel && !one_in(c, 4)))
     return;
+  const struct chain *last = session.task->last;
+  if (last && (!last->done || last->outcomes[0].result != 0))
+    return; /* it is not persistent yet */
   uint32_t number = free_number(side), credit = one_in(c, 2) ? CHANNEL_WINDOW : below(c, 3000);
   if (number >= LINES)
     return;
