@@ -68,6 +68,47 @@ end
 
 local function damaged(p, why) error(errors.new(p, "reconnect", {}, "its kept table is damaged: " .. why, { name = "kept" }), 0) end
 
+-- ---- what may be in it ----
+-- It is in the memory of a process, which may write there what it likes.
+
+local function all(list, is)
+  if type(list) ~= "table" then return false end
+  for key, value in pairs(list) do
+    if not is(value, key) then return false end
+  end
+  return true
+end
+
+local function is_string(value) return type(value) == "string" end
+
+--- A number of an fd, a pid, an address.
+local function is_number(value) return type(value) == "number" and value >= 0 and value < 2 ^ 53 and value % 1 == 0 end
+
+local function is_region(region) return type(region) == "table" and is_number(region[1]) and is_number(region[2]) end
+
+local IS_ENTRY = {
+  fd = function(raw) return is_number(raw.number) and (raw.fd_kind == nil or is_string(raw.fd_kind)) end,
+  child = function(raw) return is_number(raw.pid) and is_number(raw.pidfd) and all(raw.argv, is_string) end,
+  data = function(raw) return is_string(raw.text) and pcall(plain.decode, raw.text) end,
+}
+
+--- Of a kind that isn't known nothing is used.
+local function is_entry(raw, name)
+  if not is_string(name) or type(raw) ~= "table" or not is_string(raw.kind) then return false end
+  return not IS_ENTRY[raw.kind] or IS_ENTRY[raw.kind](raw)
+end
+
+local function is_optional(value, kind) return value == nil or type(value) == kind end
+
+local function are_facts(facts)
+  if type(facts) ~= "table" or not is_string(facts.sigmask) or not is_string(facts.nofile) then return false end
+  if not is_optional(facts.since, "number") or not is_optional(facts.lease, "number") then return false end
+  if facts.own_regions ~= nil and not all(facts.own_regions, is_region) then return false end
+  return all(facts.environ, function(value, name) return is_string(value) and is_string(name) end) and all(facts.regions, is_region)
+end
+
+local function is_content(content) return type(content) == "table" and are_facts(content.facts) and all(content.entries, is_entry) end
+
 local function decode(p, read_at, at)
   local address = greeting.number(read_at(at, 8))
   if address == 0 then return nil, 0 end
@@ -78,7 +119,7 @@ local function decode(p, read_at, at)
   local text = read_at(address + HEADER_SIZE, length)
   if checksum(text) ~= sum then damaged(p, "another checksum") end
   local ok, content = pcall(plain.decode, text)
-  if not ok or type(content) ~= "table" then damaged(p, "not understood") end
+  if not ok or not is_content(content) then damaged(p, "not understood") end
   return content, tonumber(generation, 16), { address = address, size = HEADER_SIZE + length }
 end
 

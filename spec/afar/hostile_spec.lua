@@ -169,3 +169,54 @@ describe("bytes from a hostile machine", function()
     end)
   end
 end)
+
+describe("a kept table in a hostile process's memory", function()
+  local anchor = require "afar.anchor"
+  local dir, path, p
+
+  before_each(function()
+    dir = afar.here:mkdtemp "/tmp/hostile-XXXXXX"
+    path = dir .. "/socket"
+    p = afar.here:fork():persistent(path)
+  end)
+  after_each(function() afar.here:remove_tree(dir, { force = true }) end)
+
+  local function peek() return anchor.peek(afar.here, p.pid, p.kept_state.anchor) end
+
+  --- The content, changed by `f`, as any later host finds it.
+  local function changed(f)
+    local content = peek()
+    content = f(content) or content
+    anchor.commit(p, p.kept_state.anchor, anchor.block(content, 99))
+  end
+
+  it("is refused when it is none", function()
+    local child = p.child
+    for i, f in ipairs {
+      function() return { 1 } end,
+      function(content) content.facts = nil end,
+      function(content) content.facts.environ = { "x" } end,
+      function(content) content.facts.environ = "x" end,
+      function(content) content.facts.regions = { { -1, 5 } } end,
+      function(content) content.facts.regions = { { "x", 5 } } end,
+      function(content) content.facts.since = {} end,
+      function(content) content.entries = 5 end,
+      function(content) content.entries = { x = 5 } end,
+      function(content) content.entries = { [5] = { kind = "data", text = "n" } } end,
+      function(content) content.entries = { x = { kind = "data", text = "{" } } end,
+      function(content) content.entries = { x = { kind = "fd", number = "5" } } end,
+      function(content) content.entries = { x = { kind = "child", pid = 5, pidfd = 5, argv = { {} } } } end,
+      function(content) content.entries = { x = { kind = "child", pid = 5, pidfd = 0 / 0, argv = {} } } end,
+    } do
+      local good = peek()
+      changed(f)
+      local text = raised.message(peek)
+      assert.truthy(text:find("its kept table is damaged", 1, true), i .. ": " .. text)
+      anchor.commit(p, p.kept_state.anchor, anchor.block(good, 100))
+    end
+    changed(function(content) content.facts = 5 end)
+    assert.truthy(raised.message(afar.here.reconnect, afar.here, path):find("its kept table is damaged", 1, true))
+    child:kill "SIGKILL"
+    child:wait()
+  end)
+end)

@@ -46,7 +46,8 @@ function ps.run(host)
   if not ok then error(names, 0) end
   for _, name in ipairs(names) do
     local path = directory .. "/" .. name
-    if root:lstat(path).type == "socket" then show(root, path) end
+    local found, stat = pcall(root.lstat, root, path)
+    if found and stat.type == "socket" then show(root, path) end
   end
 end
 
