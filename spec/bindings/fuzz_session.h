@@ -123,7 +123,7 @@ static void do_connect(void) {
   line_clear(line);
   *line = (struct line){.kind = LINE_SESSION, .credit = CHANNEL_WINDOW, .host_credit = credit};
   session.number = number;
-  uint64_t received = session.task->session.received - session.acked;
+  uint64_t received = (session.task->session.on ? session.task->session.received : 0) - session.acked;
   if (received <= bytes_length(&session.kept))
     bytes_append(&line->out, bytes_head(&session.kept) + received, bytes_length(&session.kept) - received);
   arrive_early(side, number);
@@ -193,6 +193,14 @@ static void do_welcome(void) {
 
 /* ---- the process's part ---- */
 
+/* What is still to be answered over the session fits into it. */
+static int fits(const struct line *line, uint32_t window) {
+  uint64_t cost = 0;
+  for (uint32_t i = 0; i < line->asked_count; i++)
+    cost += 16 + (line->asked[i].most < READ_MOST ? line->asked[i].most : READ_MOST);
+  return cost <= window;
+}
+
 /* It becomes persistent, and ends its carrier: the session begins. */
 static void session_begins(uint32_t number) {
   struct line *line = &f.sides[0].far.lines[number];
@@ -200,9 +208,11 @@ static void session_begins(uint32_t number) {
   if (session.task || line->kind != LINE_TASK || !line->is_last || !line->task || line->ended || line->host_closed ||
       bytes_length(&line->in) > 0 || bytes_length(&line->out) + sizeof(struct afar_reply) > line->credit)
     return;
+  session.window = some_window();
+  if (!fits(line, session.window))
+    return;
   state->kind = LINE_TASK;
   session.task = state->task = line->task;
-  session.window = some_window();
   for (int i = 0; i < f.task_count; i++)
     if (f.tasks[i] == session.task)
       session.object = f.task_objects[i];
