@@ -146,6 +146,13 @@ function children.adopt(parent, pid, pidfd, argv)
   return self
 end
 
+--- Only once the end is known here: who kills it until then must not meet another process under its pidfd's number.
+local function close_pidfd(parent, pidfd)
+  local r = requests.record(parent)
+  r:call("close", { may_fail = true }, pidfd)
+  requests.submit_unwatched(r, function() parent.table.internal[pidfd] = nil end)
+end
+
 local function reap(self)
   local parent = self.parent
   local r = requests.record(parent)
@@ -155,12 +162,11 @@ local function reap(self)
   local plain = parent.machine.plain_clone
   r:call("waitid", nil, plain and P_PID or P_PIDFD, plain and self.pid or self.pidfd, info, WEXITED, 0)
   local got = r:fetch(info, 128)
-  r:call("close", { may_fail = true }, self.pidfd)
   r:submit()
   if r:wait() == nil and r:result(hold) == -parent.machine.sys.C.ECANCELED then return false end
   r:check()
   self.state.reaped = true
-  parent.table.internal[self.pidfd] = nil
+  close_pidfd(parent, self.pidfd)
   self.status = status_of(parent.machine, r:data(got))
   release(self.state)
   return true

@@ -83,6 +83,20 @@ describe("a child", function()
       assert.equal(9, child:wait().code)
     end)
 
+    it("may be killed at any instant while it is waited for: its pidfd is its own until the end is known", function()
+      for _ = 1, 20 do
+        local child = shell(way.root, "exit 4")
+        afar.nursery(function(n)
+          n:spawn(child.wait, child)
+          while not child.status do
+            n:spawn(child.kill, child, 0)
+            afar.sleep(0)
+          end
+        end)
+        assert.equal(4, child.status.code)
+      end
+    end)
+
     it("is waited for no longer when the wait is cancelled", function()
       local child = shell(way.root, "exec sleep 60")
       local held = probe.holds(way.root)
