@@ -16,27 +16,44 @@ local RLIMIT_NOFILE = 7
 local SIG_SETMASK, SIGPIPE = 2, 13
 local STREAMS = { "stdin", "stdout", "stderr" }
 local QUIET = { quiet = true }
+local DEFAULT, IGNORE = ("\0"):rep(32), "\1" .. ("\0"):rep(31) -- a struct sigaction, as the kernel has it
 
---- Every fd that shall become 0, 1 or 2 is first copied out of their way; then each copy is put in its place.
-local function record_fds(r, p, spec)
-  local C = p.machine.sys.C
-  local from = {}
+--- Bytes that are the same for all that is executed.
+local function constant(r, bytes) return r.process.space:constant(r.process, bytes) or r:bytes(bytes) end
+
+local function record_null(r, flags)
+  return r:call("openat", r.setup, r.sys.C.AT_FDCWD, constant(r, "/dev/null\0"), flags + r.sys.C.O_CLOEXEC, 0)
+end
+
+--- What shall become 0, 1 and 2; /dev/null is opened once to read and once to write.
+local function sources(r, p, spec)
+  local C, from = r.sys.C, {}
   for target, name in ipairs(STREAMS) do
     local source = spec[name]
     if source == "null" then
-      from[target] = r:call("openat", r.setup, C.AT_FDCWD, r:string "/dev/null", target == 1 and C.O_RDONLY or C.O_WRONLY, 0)
+      from[target] = target == 3 and spec.stdout == "null" and from[2] or record_null(r, target == 1 and C.O_RDONLY or C.O_WRONLY)
     elseif source == "stdout" and target == 3 then
       from[target] = from[2] or 1
     elseif source ~= nil then
       from[target] = fds.near(source, p, name)
     end
   end
-  local moved = {}
-  for target, source in pairs(from) do
-    moved[target] = r:call("fcntl", r.setup, source, C.F_DUPFD_CLOEXEC, 10)
+  return from
+end
+
+--- Every fd that shall become 0, 1 or 2, and may be one of them, is first copied out of their way; then each is put in its place.
+local function record_fds(r, p, spec)
+  local C = r.sys.C
+  local from, moved = sources(r, p, spec), {}
+  for target = 1, 3 do
+    local source = from[target]
+    if source and not moved[source] then
+      local is_clear = type(source) == "number" and source > 2
+      moved[source] = is_clear and source or r:call("fcntl", r.setup, source, C.F_DUPFD_CLOEXEC, 10)
+    end
   end
-  for target, copy in pairs(moved) do
-    r:call("dup3", r.setup, copy, target - 1, 0)
+  for target = 1, 3 do
+    if from[target] then r:call("dup3", r.setup, moved[from[target]], target - 1, 0) end
   end
   for _, fd in ipairs(spec.keep or {}) do
     r:call("fcntl", r.setup, fds.near(fd, p, "keep"), C.F_SETFD, 0)
@@ -48,26 +65,28 @@ local function record_fds(r, p, spec)
 end
 
 local function record_signals(r, p, spec)
-  local mask = r:scratch(8)
-  r:call("rt_sigprocmask", r.setup, SIG_SETMASK, r:bytes(p.machine.hello.sigmask), mask, 8)
-  local default = r:bytes(("\0"):rep(32))
-  r:call("rt_sigaction", r.setup, SIGPIPE, default, 0, 8)
-  local ignore
+  local mask = not r.is_final and r:scratch(8) or 0
+  r:call("rt_sigprocmask", r.setup, SIG_SETMASK, constant(r, p.machine.hello.sigmask), mask, 8)
+  local last = r:call("rt_sigaction", r.setup, SIGPIPE, constant(r, DEFAULT), 0, 8)
   for _, name in ipairs(type(spec.ignore) == "table" and spec.ignore or { spec.ignore }) do
-    ignore = ignore or r:bytes("\1" .. ("\0"):rep(31))
-    r:call("rt_sigaction", r.setup, p.machine.sys:const(name, "SIG", "ignore"), ignore, 0, 8)
+    last = r:call("rt_sigaction", r.setup, p.machine.sys:const(name, "SIG", "ignore"), constant(r, IGNORE), 0, 8)
   end
-  return mask
+  return mask, last
+end
+
+--- Whether the stub has raised the soft limit.
+local function changes_nofile(r)
+  local nofile = r.machine.hello.nofile
+  return nofile:sub(1, 8) ~= nofile:sub(9, 16)
 end
 
 --- When no program could be executed: as the stub needs it again.
 local function record_restore(r, last, setup, mask)
   local failed = { if_ok = setup, if_failed = last, may_fail = true }
-  local ignore = r:bytes("\1" .. ("\0"):rep(31))
-  r:call("rt_sigaction", failed, SIGPIPE, ignore, 0, 8)
+  r:call("rt_sigaction", failed, SIGPIPE, constant(r, IGNORE), 0, 8)
   r:call("rt_sigprocmask", failed, SIG_SETMASK, mask, 0, 8)
   local hard = r.machine.hello.nofile:sub(9, 16)
-  r:call("prlimit64", failed, 0, RLIMIT_NOFILE, r:bytes(hard .. hard), 0)
+  if changes_nofile(r) then r:call("prlimit64", failed, 0, RLIMIT_NOFILE, constant(r, hard .. hard), 0) end
 end
 
 --- By fd: itself, or what is at a path from it; where execveat can't be called, by its name below /proc.
@@ -100,7 +119,7 @@ local function record_places(r, p, spec, setup, mask)
       tried[#tried + 1] = last
     end
   end
-  record_restore(r, last, setup, mask)
+  if not r.is_final then record_restore(r, last, setup, mask) end
   return tried
 end
 
@@ -112,17 +131,19 @@ local function record(r, p, spec)
   record_fds(r, p, spec)
   if spec.cwd then r:call("chdir", r.setup, r:string(spec.cwd)) end
   if spec.umask then r:call("umask", r.setup, loadmode(spec.umask, "umask")) end
-  r:call("prlimit64", { quiet = r.setup ~= nil, may_fail = true }, 0, RLIMIT_NOFILE, r:bytes(p.machine.hello.nofile), 0)
-  local mask = record_signals(r, p, spec)
-  local setup = r:value(0, r.setup)
-  r.tried = record_places(r, p, spec, setup, mask)
+  if changes_nofile(r) then
+    r:call("prlimit64", { quiet = r.setup ~= nil, may_fail = true }, 0, RLIMIT_NOFILE, constant(r, p.machine.hello.nofile), 0)
+  end
+  local mask, last = record_signals(r, p, spec)
+  r.tried = record_places(r, p, spec, last, mask)
   r.C = C
 end
 
 --- Records and queues an exec; `finish` waits for it.
-function exec.begin(p, spec)
+---@param is_final? boolean  the process ends if it fails: nothing is put back
+function exec.begin(p, spec, is_final)
   local r = requests.record(p)
-  r.name = "exec"
+  r.name, r.is_final = "exec", is_final
   local ok, err = pcall(r.by, r, record, p, spec)
   if ok then ok, err = pcall(r.submit, r) end
   if ok then return r end

@@ -58,6 +58,25 @@ function Space:alloc(process, size)
   return assert(self.heap:alloc(size))
 end
 
+--- The address of bytes that stay where they are, for all chains that need the same: where memory is shared with the host. Else nil.
+---@param process table
+---@param bytes string
+---@return number?
+function Space:constant(process, bytes)
+  if not self.arena then return nil end
+  self.constants = self.constants or {}
+  local address = self.constants[bytes]
+  if address then return address end
+  address = self:alloc(process, #bytes)
+  if not self:in_place(address, #bytes) then
+    self:free(address, #bytes)
+    return nil
+  end
+  self.arena:write(address, bytes)
+  self.constants[bytes] = address
+  return address
+end
+
 --- Gives memory back; with the size that was asked for.
 function Space:free(address, size) self.heap:free(address, size) end
 
