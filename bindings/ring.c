@@ -62,6 +62,18 @@ static void wake_stub(struct ring *ring) {
   ring->bell(ring);
 }
 
+void ring_wake(struct ring *ring) {
+  if (!ring->at || !LOAD(ring->at->stub_asleep))
+    return;
+  STORE(ring->at->spin, ring->spin = looks());
+  ring->bell(ring);
+}
+
+void ring_rest(struct ring *ring) {
+  if (ring->at)
+    STORE(ring->at->spin, ring->spin = 0);
+}
+
 uint32_t ring_space(const struct ring *ring) {
   uint32_t used = ring->tail - LOAD(ring->at->to_stub_head), size = sizeof ring->at->to_stub;
   return used > size ? 0 : size - used; /* nonsense: it will not be answered either */

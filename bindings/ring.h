@@ -31,6 +31,10 @@ void ring_open(struct ring *ring, struct loop *loop, struct afar_ring *at, struc
 uint32_t ring_space(const struct ring *ring);
 /* How much of it was taken; the sink is told when there is room again. Wakes the stub. */
 uint32_t ring_write(struct ring *ring, const char *data, size_t length);
+/* Requests will come soon: the stub had better look for them. */
+void ring_wake(struct ring *ring);
+/* Nothing more will come soon: the stub had better sleep, as others want to run. */
+void ring_rest(struct ring *ring);
 /* Replies are awaited, or no more: whether the ring is looked at. */
 void ring_await(struct ring *ring, int awaited);
 /* Looks at the ring; returns whether something came. */

@@ -201,6 +201,26 @@ static int l_ring(lua_State *L) {
   return 0;
 }
 
+/* wake(): requests will come soon. What takes a moment until then, a CPU's waking up, is done meanwhile. */
+static int l_wake(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  if (task->ring)
+    ring_wake(task->ring);
+  return 0;
+}
+
+/* hurry(): what was submitted leaves at once, and nothing will follow soon: it makes somebody else run, who needs the
+ * CPU. Where nobody could begin with it meanwhile, it leaves with this turn's others. */
+static int l_hurry(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  if (!task->ring)
+    return 0;
+  task_flush(task);
+  if (task->ring)
+    ring_rest(task->ring);
+  return 0;
+}
+
 /* A chain that still waits for slots just goes: nothing of it was ever sent. */
 static int forget_waiting(struct task *task, struct chain *chain) {
   for (struct chain **at = &task->waiting; *at; at = &(*at)->next) {
@@ -419,6 +439,8 @@ static const luaL_Reg task_methods[] = {
     {"await", l_await},
     {"call", l_call},
     {"ring", l_ring},
+    {"wake", l_wake},
+    {"hurry", l_hurry},
     {"submit", l_submit},
     {"cancel", l_cancel},
     {"state", l_state},

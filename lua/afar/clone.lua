@@ -195,6 +195,7 @@ Birth.__index = Birth
 function clone.begin(parent, flags, before, brief, cgroup)
   flags = cloneflags.check(parent, flags)
   local machine = parent.machine
+  if parent.task then parent.task:wake() end
   local shares_table = has(flags, machine.sys.C.CLONE_FILES)
   local r = requests.record(parent)
   r.args = { n = 1, machine.sys:names(flags, "CLONE_") }
@@ -220,10 +221,23 @@ function clone.begin(parent, flags, before, brief, cgroup)
   end
   if not machine.plain_clone then self.pidfd = r:fetch(pidfd_at, 4, { if_ok = born, aside = true }) end
   r:submit()
+  parent.task:hurry() -- it is cloned while its first requests are recorded
   if self.send then fd = attach_other(r, parent, self.send, channel) end
   self.task = channel and tasks.child(channel, machine.hello.hold_slots, machine.read_max) or fd and direct_task(machine, fd, block, brief)
   self.child = self:make_child()
   return self
+end
+
+local function copy(variables)
+  local own = {}
+  for name, value in pairs(variables) do own[name] = value end
+  return own
+end
+
+function Birth:table_of_child()
+  local table_ = self.parent.table
+  if self.shares_table then return table_ end
+  return self.brief and fdtable.brief() or fdtable.copy(table_, "a copy of " .. tostring(table_))
 end
 
 function Birth:make_child()
@@ -237,11 +251,10 @@ function Birth:make_child()
     pid = has(self.flags, C.CLONE_NEWPID) and 1 or nil,
     pids = has(self.flags, C.CLONE_NEWPID) and {} or rawget(parent, "pids_for_children") or rawget(parent, "pids"),
     space = parent.space,
-    table = self.shares_table and parent.table or fdtable.copy(parent.table, "a copy of " .. tostring(parent.table)),
-    environ = {},
+    table = self:table_of_child(),
+    environ = self.brief and parent.environ or copy(parent.environ),
     block = self.block,
   }
-  for name, value in pairs(parent.environ) do child.environ[name] = value end
   if self.brief or not self.task then return child end
   self.first, self.carrier, self.closed = first_chain(child, parent, self.block, self.shares_table)
   return child

@@ -42,6 +42,11 @@ function fdtable.copy(origin, name)
   return self
 end
 
+--- The same of a process that will only execute a program: no handle will be in it.
+function fdtable.brief()
+  return setmetatable({ handles = {}, processes = {}, internal = {}, holds = {}, inherited = {}, given = {}, name = "of a program", id = 0 }, FdTable)
+end
+
 function FdTable:__tostring() return ("fd table %d (%s)"):format(self.id, self.name) end
 
 --- Some process of the table that can still make calls, or nil.

@@ -155,6 +155,10 @@ end
 
 local function collect(child, spec, pipes)
   local result = { stdout = "", stderr = "" }
+  if not next(pipes) then
+    result.status = child:wait()
+    return setmetatable(result, Result)
+  end
   nursery.nursery(function(n)
     n:defer(drop, pipes)
     if pipes.stdin then n:spawn(write_end, pipes.stdin, spec.stdin) end
@@ -203,7 +207,7 @@ local function start(parent, spec)
   local child = birth.child
   local born, err
   if spec.listen_fds then born, err = pcall(birth.finish, birth) end -- the program's environment has its pid
-  local running, exec_chain = pcall(exec.begin, child, spec_of_child(spec, pipes))
+  local running, exec_chain = pcall(exec.begin, child, spec_of_child(spec, pipes), true)
   local after = record_after(birth, pipes)
   if born == nil then born, err = pcall(birth.finish, birth) end
   local adopted, why = pcall(adopt_all, after, parent, pipes)
