@@ -29,6 +29,17 @@ describe("run", function()
       assert.matches("killed by SIGTERM", tostring(select(2, pcall(way.root.run, way.root, { "sh", "-c", "kill $$" }))))
     end)
 
+    it("gives a program /dev/null where it stands for something, and nowhere else", function()
+      local function nulls(spec)
+        local list = { "sh", "-c", "for fd in /proc/$$/fd/*; do readlink $fd; done | grep -c '^/dev/null$' >&2; :", stdin = spec.stdin, stdout = spec.stdout }
+        return tonumber(way.root:run(list).stderr)
+      end
+      local others = nulls { stdin = "" } -- what the root was started with
+      assert.equal(others + 1, nulls {})
+      assert.equal(others + 1, nulls { stdin = "", stdout = "null" })
+      assert.equal(others + 2, nulls { stdout = "null" })
+    end)
+
     it("raises nothing with check = false", function()
       local result = way.root:run { "sh", "-c", "exit 3", check = false }
       assert.equal(3, result.status.code)
