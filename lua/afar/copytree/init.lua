@@ -18,6 +18,7 @@ local SMALL = 64 * 1024 -- bytes of a file that goes with others in one chain
 local BATCH_BYTES = 512 * 1024 -- bytes of such files in one chain
 local PART = 1024 * 1024 -- of a sparse file's data at once
 local LINK_MOST = 4096
+local FEW, LISTING = 16, { 32768, 32768 } -- of so few directories so many bytes of entries are brought at once
 local DEVICES = { char = true, block = true }
 
 local if_ok = directory.if_ok
@@ -54,13 +55,24 @@ function record.symlink(r, dirfd, item)
   item.fetched = directory.fetch_result(r, at, LINK_MOST, item.read)
 end
 
-function record.directory(r, dirfd, item)
+function record.directory(r, dirfd, item, few)
   item.opened = directory.record_open(r, dirfd, item.name)
-  item.listing = directory.record_entries(r, item.opened)
+  item.listing = directory.record_entries(r, item.opened, few and LISTING or nil)
   item.listed = r:call("flistxattr", if_ok(item.opened), item.opened, 0, 0)
 end
 
 local function fail(job, item, call, errno) error(errors.errno(job.from, call, { n = 1, item.source }, errno), 0) end
+
+local function has_attributes(job, r, item) return job.attributes and item.listed and r:result(item.listed) > 0 end
+
+--- A directory that was opened and listed: item.from, item.list, and item.more when that isn't all. Returns the errno of the listing, if it failed.
+local function take_directory(job, r, item)
+  local ended, errno
+  item.from = fds.new(job.from, r:result(item.opened), "directory")
+  item.list, ended, errno = item.listing(r)
+  item.more, item.attributes, item.opened = not ended, has_attributes(job, r, item), nil
+  return errno
+end
 
 local function check_read(job, r, item)
   for _, what in ipairs { "opened", "read" } do
@@ -68,7 +80,7 @@ local function check_read(job, r, item)
     if result < 0 then fail(job, item, r.names[item[what].index], -result) end
   end
   if item.fetched then item.data = item.fetched(r) end
-  item.attributes = job.attributes and item.listed and r:result(item.listed) > 0
+  item.attributes = has_attributes(job, r, item)
   if item.kind == "file" then item.alone = item.attributes or #item.data > item.stat.st_size end
 end
 
@@ -78,21 +90,15 @@ local function read_all(job, dir, items)
   for i, item in ipairs(items) do names[i] = item.name end
   for i, at in ipairs(directory.store(r, names)) do items[i].name_at = at end
   for _, item in ipairs(items) do
-    local f = not item.alone and record[item.kind]
+    local f = not item.alone and not item.from and record[item.kind]
     if f then f(r, dir.number, item) end
   end
   if r.count > 0 then r:run() else r:drop() end
   for _, item in ipairs(items) do
-    local opened = item.kind == "directory" and r:result(item.opened) or -1
-    if opened >= 0 then item.from = fds.new(job.from, opened, "directory") end
-  end
-  for _, item in ipairs(items) do
-    if not item.alone and record[item.kind] then check_read(job, r, item) end
-    if item.from then
-      local ended, errno
-      item.list, ended, errno = item.listing(r)
+    if not item.alone and not item.from and record[item.kind] then check_read(job, r, item) end
+    if item.kind == "directory" and not item.from then
+      local errno = take_directory(job, r, item)
       if errno then fail(job, item, "getdents64", errno) end
-      item.more = not ended
     end
     item.opened = nil
   end
@@ -100,10 +106,35 @@ end
 
 -- ---- what there is ----
 
+--- What were directories when they were listed is opened and listed in the same chain. Returns a function that gives it to those that are.
+local function record_directories(r, job, dir, entries)
+  local ahead, count = {}, 0
+  for _, entry in ipairs(entries) do count = count + (entry.type == "directory" and 1 or 0) end
+  for _, entry in ipairs(entries) do
+    if entry.type == "directory" then
+      ahead[entry.name] = { name = entry.name }
+      record.directory(r, dir.number, ahead[entry.name], count <= FEW)
+    end
+  end
+  return function(items)
+    for _, item in ipairs(items) do
+      local opened = item.stat.type == "directory" and ahead[item.name]
+      if opened and r:result(opened.opened) >= 0 and not take_directory(job, r, opened) then
+        item.from, item.list, item.more, item.attributes = opened.from, opened.list, opened.more, opened.attributes
+      end
+    end
+    for _, opened in pairs(ahead) do
+      local number = opened.opened and r:result(opened.opened) or -1
+      if number >= 0 then fds.drop(fds.new(job.from, number, "directory")) end -- it no longer is one
+    end
+  end
+end
+
 local function look(job, dir, entries, at)
   local r, names = requests.record(job.from), {}
   for i, entry in ipairs(entries) do names[i] = entry.name end
   local finish = directory.record_stats(r, dir.number, names, job.from.machine.sys.C.AT_SYMLINK_NOFOLLOW)
+  local give_directories = record_directories(r, job, dir, entries)
   r:run()
   local found, items = finish(r), {}
   for i, name in ipairs(names) do
@@ -113,6 +144,7 @@ local function look(job, dir, entries, at)
       if not left_out then items[#items + 1] = { name = name, bytes = found[i], stat = stat, path = paths.join(at, name) } end
     end
   end
+  give_directories(items)
   return items
 end
 
