@@ -42,6 +42,7 @@ enum {
   F_SETFL = 4,
   FD_CLOEXEC = 1,
   F_DUPFD_CLOEXEC = 1030,
+  F_SETPIPE_SZ = 1031,
   PROT_READ = 1,
   PROT_WRITE = 2,
   MAP_PRIVATE = 2,

@@ -28,6 +28,15 @@ describe("a bootstrap", function()
     end
   end)
 
+  it("makes the pipes between which it comes up hold more", function()
+    with({ "sh", "-c", "cat | " .. afar.SCRIPT .. " | cat" }, function(root)
+      works(root)
+      local hello, command = root.machine.hello, root.machine.sys.C.F_GETPIPE_SZ
+      assert.equal(256 * 1024, root:syscall("fcntl", hello.in_fd, command, 0))
+      assert.equal(256 * 1024, root:syscall("fcntl", hello.out_fd, command, 0))
+    end)
+  end)
+
   it("is part of the command where that says so", function()
     with({ "sh", "-c", afar.SCRIPT }, works)
     with({ "sh", "-c", "echo noise; " .. afar.SCRIPT .. "; echo never" }, works)
