@@ -126,7 +126,7 @@ function children.new(parent, inert, pid, pidfd)
   pidfd = pidfd or parent:syscall("pidfd_open", pid, 0)
   parent.table.internal[pidfd] = true
   local state = { pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine:block_size() }
-  local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state }, Child)
+  local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state, inert = setmetatable({ inert }, { __mode = "v" }) }, Child)
   self.guard = guard(parent, state)
   if not rawget(parent, "kids") then rawset(parent, "kids", setmetatable({}, { __mode = "v" })) end
   rawget(parent, "kids")[pid] = self
@@ -169,6 +169,7 @@ local function reap(self)
   close_pidfd(parent, self.pidfd)
   self.status = status_of(parent.machine, r:data(got))
   release(self.state)
+  if self.inert and self.inert[1] then require("afar.tables").ended(self.inert[1]) end
   return true
 end
 

@@ -144,4 +144,18 @@ function tables.leave(p, brief)
   leave_old(p, old, own)
 end
 
+--- After its end: what it had for itself in a table that others share is closed there: its children's pidfds, its epoll instance.
+---@param p afar.Process
+function tables.ended(p)
+  local own, other = own_numbers(p), nil
+  for candidate in pairs(p.table.processes) do
+    if candidate ~= p and candidate:is_alive() then other = candidate end
+  end
+  own[p.carrier or -1] = nil -- closed at its end, and maybe another's by now
+  if not other or not next(own) then return end
+  for _, child in pairs(rawget(p, "kids") or {}) do child.state.reaped = true end
+  for number in pairs(own) do p.table.internal[number] = nil end
+  close_all(other, own)
+end
+
 return tables

@@ -101,7 +101,8 @@ for _, name in ipairs { "here", "over pipes" } do
           fails("newuidmap refused", u.clone, u, "CLONE_NEWUSER", { uid_map = { { 0, uid, 1 }, { 1, 400000, 1000 } }, gid_map = gids })
         end)
         if u then u:exit(0) end
-        way.root:run { "userdel", user }
+        -- What was killed amid its birth may be just ending.
+        assert.is_true(probe.soon(function() return pcall(way.root.run, way.root, { "userdel", user }) end, 10))
         if not ok then error(err, 0) end
       end)
 
