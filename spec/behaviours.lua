@@ -4,6 +4,7 @@
 ---
 --- spec/behaviours_spec.lua looks whether each of them is there. Left out is what belongs to Nix, to its demonstration programs, and to its prompt over sockets.
 
+-- luacheck: no max string line length
 return [[
 MEM-01 | memory that was freed can be had again at once; what is too much is refused | afar/original: is free at once when it was freed
 MEM-02 | a pointer that was freed is an error when it is used, and none when it is shown | afar/pointer: can't be used when it was freed, but shown
