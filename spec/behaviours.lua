@@ -2,7 +2,8 @@
 ---
 ---   ID | what is asked for | spec file: part of the name of an `it`; several are separated by ";"
 ---
---- spec/behaviours_spec.lua looks whether each of them is there. Left out is what belongs to Nix, to its demonstration programs, and to its prompt over sockets.
+--- spec/behaviours_spec.lua looks whether each of them is there. Left out is what belongs to Nix, to its
+--- demonstration programs, and to its prompt over sockets.
 
 -- luacheck: no max string line length
 return [[

@@ -1,7 +1,6 @@
 -- Behaviours that no other spec has by itself; see spec/behaviours.lua, which says where each of them is.
 
 local afar = require "afar"
-local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
 local raised = require "spec.support.raised"
