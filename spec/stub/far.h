@@ -160,6 +160,8 @@ static void put(struct far *far, const void *bytes, size_t length) {
     ssize_t count = p[0].revents ? send_now(far->out, at, length) : 0;
     if (count == 0)
       CHECK(take_frame(far));
+    if (count < 0 && (errno == EPIPE || errno == ECONNRESET))
+      return; /* it has ended amid what it refuses; who expects more of it sees that */
     CHECK(count >= 0);
     at += count;
     length -= (size_t)count;
