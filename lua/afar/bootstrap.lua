@@ -25,6 +25,7 @@ local bootstrap = {
 
 local STDERR_KEPT = 64 * 1024
 local GRACE = 2 -- seconds
+local SILENT = 0.3 -- the same where nothing has come from the far side: what still connects doesn't see the end of its stream
 local CLEANUP = 30 -- seconds
 local LAST_WORDS = 0.2 -- seconds
 local ASKED_MOST = 100 -- times that the far side may ask for its stub: once a directory, and way to execute it there
@@ -148,13 +149,19 @@ local function leave_child(self)
   if self.terminal then self.terminal:close() end
 end
 
+--- Whether nothing has come from the far side.
+local function is_silent(self)
+  return not self.machine and self.answered == 0 and self.stream:state() ~= "hello" and self.stream:noise() == ""
+end
+
 --- Ends it: gently, then not.
 local function end_child(self)
+  local silent = not self.gently and is_silent(self)
   self.stream:close()
   local child = self.child
   if self.machine and self.machine.outlived then return leave_child(self) end
   if self.gently and not child.status and child.parent:is_alive() then ask_to_end(self) end
-  if not ends(child, GRACE) then
+  if not ends(child, silent and SILENT or GRACE) then
     child:kill "SIGKILL"
     child:wait()
   end

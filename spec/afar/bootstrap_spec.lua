@@ -163,6 +163,12 @@ describe("a bootstrap", function()
     root:disconnect()
   end)
 
+  it("that is given up while it still connects is ended soon", function()
+    local began = afar.now()
+    assert.is_true(fails(afar.timeout, 0.05, here.bootstrap, here, { "sleep", "60" }).timeout)
+    assert.is_true(afar.now() - began < 2)
+  end)
+
   it("can be given up", function()
     local before = probe.holds(here)
     for _, spec in ipairs { { "cat" }, { "sleep", "60" }, { "yes" }, { "sh", "-c", "exec sleep 60; exec sh" } } do
