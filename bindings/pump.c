@@ -8,15 +8,11 @@
 #include "channel.h"
 #include "stream.h"
 
-static struct loop *loop_of_pump(const struct pump *pump) {
-  return (pump->from ? pump->from : pump->to)->loop;
-}
-
 static struct pump *new_pump(struct channel *from, struct channel *to, uint64_t most, uint64_t id) {
   struct pump *pump = calloc(1, sizeof *pump);
   if (!pump)
     abort();
-  *pump = (struct pump){.from = from, .to = to, .fd = -1, .id = id, .left = most};
+  *pump = (struct pump){.loop = (from ? from : to)->loop, .from = from, .to = to, .fd = -1, .id = id, .left = most};
   if (from)
     from->refs++, from->pump = pump;
   if (to)
@@ -45,10 +41,9 @@ void pump_start_fd(struct channel *from, struct channel *to, int fd, uint64_t mo
 
 void pump_stop(struct pump *pump) {
   struct channel *from = pump->from, *to = pump->to;
-  struct loop *loop = loop_of_pump(pump);
-  loop_complete(loop, pump->id, (int64_t)pump->moved, FATE_DONE);
+  loop_complete(pump->loop, pump->id, (int64_t)pump->moved, FATE_DONE);
   if (pump->fd >= 0)
-    ev_io_stop(loop->ev, &pump->io);
+    ev_io_stop(pump->loop->ev, &pump->io);
   free(pump);
   if (from)
     from->pump = NULL, channel_unref(from);
@@ -65,7 +60,7 @@ static long send_on(struct pump *pump, const char *data, size_t length) {
     return count;
   if (errno != EAGAIN && errno != EINTR)
     return -errno;
-  ev_io_start(loop_of_pump(pump)->ev, &pump->io);
+  ev_io_start(pump->loop->ev, &pump->io);
   return 0;
 }
 
@@ -121,7 +116,7 @@ static void run_in(struct pump *pump) {
       return; /* it is run again when there is */
     long count = channel_write_from(to, pump->fd, room < pump->left ? room : pump->left);
     if (count == -EAGAIN || count == -EINTR)
-      return ev_io_start(to->loop->ev, &pump->io);
+      return ev_io_start(pump->loop->ev, &pump->io);
     if (count <= 0)
       break;
     pump->left -= (uint64_t)count;

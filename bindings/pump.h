@@ -8,8 +8,10 @@
 #include <stdint.h>
 
 struct channel;
+struct loop;
 
 struct pump {
+  struct loop *loop;
   struct channel *from, *to; /* a reference to each; NULL: the fd */
   int fd;
   ev_io io;
