@@ -5,9 +5,7 @@
 
 enum { KEEP = 256 * 1024 };
 
-char *bytes_room(struct bytes *b, size_t length) {
-  if (b->tail + length <= b->capacity)
-    return b->data + b->tail;
+char *bytes_more(struct bytes *b, size_t length) {
   size_t used = bytes_length(b);
   if (b->head > 0) {
     memmove(b->data, b->data + b->head, used);
@@ -27,15 +25,22 @@ char *bytes_room(struct bytes *b, size_t length) {
   return b->data + b->tail;
 }
 
-void bytes_grow(struct bytes *b, size_t length) {
-  b->tail += length;
-}
-
 void bytes_append(struct bytes *b, const void *data, size_t length) {
   if (length == 0)
     return;
   memcpy(bytes_room(b, length), data, length);
   b->tail += length;
+}
+
+void bytes_move(struct bytes *b, struct bytes *from) {
+  if (bytes_length(b) == 0) {
+    struct bytes old = *b;
+    *b = *from;
+    *from = old;
+  } else {
+    bytes_append(b, bytes_head(from), bytes_length(from));
+  }
+  bytes_drop(from, bytes_length(from));
 }
 
 void bytes_drop(struct bytes *b, size_t length) {

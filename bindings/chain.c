@@ -65,11 +65,12 @@ void chain_add(struct chain *chain, struct afar_request request) {
     request.flags |= AFAR_CHAIN;
   if (request.op == AFAR_OP_HOLD || chain->held)
     chain->held++;
-  bytes_append(&chain->requests, &request, sizeof request);
+  memcpy(bytes_room(&chain->requests, sizeof request), &request, sizeof request);
+  bytes_grow(&chain->requests, sizeof request);
 }
 
 static uint64_t u64_of(double number) {
-  return number < 0 ? (uint64_t)(int64_t)number : (uint64_t)number;
+  return number < 0x1p63 ? (uint64_t)(int64_t)number : (uint64_t)number;
 }
 
 /* RESULT arguments come as distance * 2^40 + (constant + 2^39). */

@@ -46,18 +46,18 @@ void task_flush_later(struct task *task) {
 void task_queue(struct task *task, struct chain *chain) {
   char *at = bytes_head(&chain->requests), *end = at + bytes_length(&chain->requests);
   for (uint32_t i = 0; at < end; i++) {
-    struct afar_request request;
-    memcpy(&request, at, sizeof request);
-    request.tag = chain->outcomes[i].tag = task_take_tag(task, chain, i);
+    uint64_t payload = 0;
+    if ((uint8_t)at[offsetof(struct afar_request, op)] == AFAR_OP_WRITE)
+      memcpy(&payload, at + offsetof(struct afar_request, args[1]), sizeof payload);
+    uint32_t tag = chain->outcomes[i].tag = task_take_tag(task, chain, i);
     chain->outcomes[i].state = OUTCOME_SENT;
-    memcpy(at, &request, sizeof request);
-    at += sizeof request + (request.op == AFAR_OP_WRITE ? request.args[1] : 0);
+    memcpy(at + offsetof(struct afar_request, tag), &tag, sizeof tag);
+    at += sizeof(struct afar_request) + payload;
     chain->outcomes[i].upto = task->queued + (uint64_t)(at - bytes_head(&chain->requests));
   }
   chain->at = task->queued;
   task->queued += bytes_length(&chain->requests);
-  bytes_append(&task->out, bytes_head(&chain->requests), bytes_length(&chain->requests));
-  bytes_drop(&chain->requests, bytes_length(&chain->requests));
+  bytes_move(&task->out, &chain->requests);
   task->held += chain->held;
   task_flush_later(task);
 }

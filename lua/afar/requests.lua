@@ -95,7 +95,10 @@ function Recorder:submit()
 end
 
 --- Gives up what was recorded and not submitted.
-function Recorder:drop() free_memory(self) end
+function Recorder:drop()
+  free_memory(self)
+  self:release()
+end
 
 --- Submits, unless the routine was cancelled: then that is raised, and nothing sent.
 function Recorder:start()
