@@ -43,6 +43,11 @@ void *arena_at(const struct arena *arena, uint64_t address, uint64_t length) {
   return arena->base + (address - arena->there);
 }
 
+/* For LuaJIT's FFI; `arena` is Lua's object. NULL: not all of it is in the arena. */
+void *afar_arena_at(struct arena *arena, double address, double length) {
+  return arena_at(arena, (uint64_t)address, (uint64_t)length);
+}
+
 /* ---- methods ---- */
 
 struct arena *arena_check(lua_State *L, int index) {
@@ -76,37 +81,6 @@ static int l_mapped(lua_State *L) {
   return 0;
 }
 
-static void *memory(lua_State *L, struct arena *arena, uint64_t length) {
-  void *at = arena_at(arena, (uint64_t)luaL_checknumber(L, 2), length);
-  if (!at)
-    luaL_argerror(L, 2, "not in the arena");
-  return at;
-}
-
-/* has(address, length) -> boolean */
-static int l_has(lua_State *L) {
-  struct arena *arena = arena_check(L, 1);
-  uint64_t address = (uint64_t)luaL_checknumber(L, 2), length = (uint64_t)luaL_optnumber(L, 3, 1);
-  lua_pushboolean(L, arena_at(arena, address, length) != NULL);
-  return 1;
-}
-
-/* write(address, string) */
-static int l_write(lua_State *L) {
-  size_t length;
-  const char *data = luaL_checklstring(L, 3, &length);
-  memcpy(memory(L, arena_check(L, 1), length), data, length);
-  return 0;
-}
-
-/* read(address, length) -> string */
-static int l_read(lua_State *L) {
-  lua_Number length = luaL_checknumber(L, 3);
-  luaL_argcheck(L, length >= 0, 3, "negative");
-  lua_pushlstring(L, memory(L, arena_check(L, 1), (uint64_t)length), (size_t)length);
-  return 1;
-}
-
 static int l_gc(lua_State *L) {
   struct arena *arena = arena_check(L, 1);
   if (arena->base)
@@ -117,10 +91,7 @@ static int l_gc(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg methods[] = {
-    {"fd", l_fd},     {"mapped", l_mapped}, {"has", l_has}, {"write", l_write},
-    {"read", l_read}, {"__gc", l_gc},       {NULL, NULL},
-};
+static const luaL_Reg methods[] = {{"fd", l_fd}, {"mapped", l_mapped}, {"__gc", l_gc}, {NULL, NULL}};
 
 int luaopen_afar_arena(lua_State *L) {
   luaL_newmetatable(L, TYPE);

@@ -15,6 +15,8 @@ struct arena {
 /* The host's address of memory that is at `address` for the processes; NULL: not all of it is in the arena. */
 void *arena_at(const struct arena *arena, uint64_t address, uint64_t length);
 
+void *afar_arena_at(struct arena *arena, double address, double length);
+
 struct arena *arena_check(lua_State *L, int index);
 
 #endif

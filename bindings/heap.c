@@ -135,6 +135,18 @@ static void heap_free(struct heap *heap, uint64_t address, uint64_t size) {
   class_give(&heap->classes[index], address);
 }
 
+/* ---- for LuaJIT's FFI; `heap` is Lua's object ---- */
+
+/* 0: no room */
+double afar_heap_alloc(struct heap *heap, double size) {
+  return (double)heap_alloc(heap, (uint64_t)size);
+}
+
+/* With the size that was asked for. */
+void afar_heap_free(struct heap *heap, double address, double size) {
+  heap_free(heap, (uint64_t)address, (uint64_t)size);
+}
+
 /* ---- methods ---- */
 
 static struct heap *check(lua_State *L) {
@@ -155,21 +167,6 @@ static int l_add(lua_State *L) {
   return 0;
 }
 
-/* alloc(size) -> address | nil: no room */
-static int l_alloc(lua_State *L) {
-  uint64_t address = heap_alloc(check(L), (uint64_t)luaL_checknumber(L, 2));
-  if (!address)
-    return 0;
-  lua_pushnumber(L, (lua_Number)address);
-  return 1;
-}
-
-/* free(address, size): with the size that was asked for */
-static int l_free(lua_State *L) {
-  heap_free(check(L), (uint64_t)luaL_checknumber(L, 2), (uint64_t)luaL_checknumber(L, 3));
-  return 0;
-}
-
 /* used() -> bytes handed out */
 static int l_used(lua_State *L) {
   lua_pushnumber(L, (lua_Number)check(L)->used);
@@ -185,7 +182,10 @@ static int l_gc(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"add", l_add}, {"alloc", l_alloc}, {"free", l_free}, {"used", l_used}, {"__gc", l_gc}, {NULL, NULL},
+    {"add", l_add},
+    {"used", l_used},
+    {"__gc", l_gc},
+    {NULL, NULL},
 };
 
 int luaopen_afar_heap(lua_State *L) {

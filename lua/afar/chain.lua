@@ -21,10 +21,10 @@ function Placeholder.stands_for(placeholder) return rawget(placeholder, "ref") e
 
 local function placeholder_of(self, finish, ref)
   if finish == requests.number then return ref end
-  local placeholder = setmetatable({ recorder = self.recorder, finish = finish, ref = ref }, Placeholder)
-  local made = self.made
-  local count = made.count + 1
-  made[count], made.count = placeholder, count
+  local placeholder = setmetatable({ recorder = self.recorder, finish = finish, ref = ref, value = nil }, Placeholder)
+  local made = self.recorder.made
+  local n = made.n + 1
+  made[n], made.n = placeholder, n
   return placeholder
 end
 
@@ -64,9 +64,11 @@ end
 
 --- What a placeholder stands for is closed within the chain: nobody gets a handle to it, which would close whatever has the number then.
 function chain.forget(value)
-  local mt = getmetatable(value)
-  if mt == Placeholder then rawset(value, "finish", nil) end
-  if mt == Ref then rawset(value, "closed", true) end
+  if getmetatable(value) == Placeholder then
+    rawset(value, "finish", nil)
+    value = rawget(value, "ref")
+  end
+  if getmetatable(value) == Ref then rawset(value, "closed", true) end
 end
 
 -- ---- values ----
@@ -118,7 +120,7 @@ local function values(count, first, ...)
   return unpack(all, 1, count)
 end
 
-local function finish(self, recorder, ok, ...)
+local function finish(recorder, ok, ...)
   if not ok then
     recorder:drop()
     error((...), 0)
@@ -126,9 +128,9 @@ local function finish(self, recorder, ok, ...)
   if recorder.count == 0 then return recorder:release(...) end
   recorder:start()
   recorder:wait()
-  local made, err = self.made
+  local made, err = recorder.made
   ok, err = pcall(recorder.check, recorder)
-  for i = 1, made.count do settle(recorder, made[i]) end
+  for i = 1, made.n do settle(recorder, made[i]) end
   if not ok then error(err, 0) end
   return recorder:release(values(select("#", ...), ...))
 end
@@ -140,9 +142,9 @@ end
 ---@param f fun(c: afar.Chain)
 function chain.run(process, f)
   local recorder = requests.record(process)
-  local self = setmetatable({ recorder = recorder, made = { count = 0 } }, Chain)
+  local self = setmetatable({ recorder = recorder }, Chain)
   recorder.chain = self
-  return finish(self, recorder, pcall(f, self))
+  return finish(recorder, pcall(f, self))
 end
 
 --- Where the methods that chains may record are looked up.

@@ -19,16 +19,23 @@ local DENTS = 32 * 1024
 
 -- ---- opening ----
 
+local ABOUT = { aside = true, may_fail = true }
+
 --- Asks for the type of what was opened, in the same chain.
-local function record_kind(r, number)
+local function record_kind(r, opened)
   local machine = r.machine
   local at = r:scratch(stats.size(machine))
-  local stat = r:call("fstat", { aside = true, may_fail = true, if_ok = number }, number, at)
-  local mode = r:fetch(at + stats.offset(machine, "st_mode"), 4, { aside = true, may_fail = true, if_ok = stat })
-  return function(r_)
-    local data = r_:data(mode)
-    return data and #data == 4 and io.kind_of(u16(data)) or nil
-  end
+  ABOUT.if_ok = opened
+  ABOUT.if_ok = r:call("fstat", ABOUT, opened, at)
+  opened.fetched = r:fetch(at + stats.offset(machine, "st_mode"), 4, ABOUT)
+  ABOUT.if_ok = nil
+end
+
+local function opened_fd(r, ref)
+  local mode = rawget(ref, "fetched")
+  local data = mode and r:data(mode)
+  local kind = data and #data == 4 and io.kind_of(data:byte(1) + data:byte(2) * 256) or nil
+  return fds.new(r.process, r:result(ref), kind)
 end
 
 local function record_open(r, as, dirfd, name, flags, mode)
@@ -36,8 +43,8 @@ local function record_open(r, as, dirfd, name, flags, mode)
   flags = r.sys:const(flags or "O_RDONLY", "O_", as)
   flags = tonumber(bit.bor(flags, C.O_CLOEXEC))
   local ref = r:call("openat", { as = as, flush = true }, dirfd, r:string(name), flags, loadmode(mode or 438, as))
-  local kind = record_kind(r, ref)
-  return function(r_) return fds.new(r_.process, r_:result(ref), kind(r_)) end, ref
+  r:put_off(record_kind, ref)
+  return opened_fd, ref
 end
 
 --- p:open(path, flags, mode): see open(2). flags: "O_RDWR|O_CREAT" or a number (default O_RDONLY); O_CLOEXEC is added. mode: a number, or octal
@@ -139,37 +146,50 @@ end)
 
 -- ---- calls that answer in memory ----
 
-local function record_stat(r, as, call, ptr, ...)
-  local size = stats.size(r.machine)
+local function given_pointer(_, ref) return ref.pointer end
+
+local function decoded_stat(r, ref) return stats.decode(r.machine, r:data(ref.fetched)) end
+
+local AS = {} -- call -> how it is recorded
+for _, name in ipairs { "stat", "lstat", "fstat", "fstatat" } do AS[name] = { as = name } end
+
+--- Memory for the answer: the script's pointer, or what the chain brings.
+local function stat_memory(r, ptr)
+  if pointer.is(ptr) then return ptr:near(r.process, r) end
+  return r:scratch(stats.size(r.machine))
+end
+
+local function bring_stat(r, ref, at, ptr)
   if pointer.is(ptr) then
-    local args = { ... }
-    args[3 - (call == "fstat" and 1 or 0)] = ptr:near(r.process, r)
-    local ref = r:call(call, { as = as }, unpack(args, 1, 4))
-    return function() return ptr end, ref
+    ref.pointer = ptr
+    return given_pointer, ref
   end
-  local at, args = r:scratch(size), { ... }
-  args[3 - (call == "fstat" and 1 or 0)] = at
-  local ref = r:call(call, { as = as }, unpack(args, 1, 4))
-  local data = r:fetch(at, size, { if_ok = ref, aside = true })
-  return function(r_) return stats.decode(r_.machine, r_:data(data)) end, ref
+  ref.fetched = r:fetch(at, stats.size(r.machine), { if_ok = ref, aside = true })
+  return decoded_stat, ref
+end
+
+local function record_stat(r, as, ptr, dirfd, name, flags)
+  local where, at = r:string(name), stat_memory(r, ptr)
+  return bring_stat(r, r:call("newfstatat", AS[as], dirfd, where, at, flags), at, ptr)
 end
 
 --- p:stat(path): a table with the fields of stat(2) as numbers, and `type`; p:stat(path, pointer): the system call into the pointer's memory.
 ---@return afar.Stat
-process.define_recorded("stat", function(r, p, name, ptr)
-  return record_stat(r, "stat", "newfstatat", ptr, p.machine.sys.C.AT_FDCWD, r:string(name), 0, 0)
-end)
+process.define_recorded("stat", function(r, p, name, ptr) return record_stat(r, "stat", ptr, p.machine.sys.C.AT_FDCWD, name, 0) end)
 
 process.define_recorded("lstat", function(r, p, name, ptr)
   local C = p.machine.sys.C
-  return record_stat(r, "lstat", "newfstatat", ptr, C.AT_FDCWD, r:string(name), 0, C.AT_SYMLINK_NOFOLLOW)
+  return record_stat(r, "lstat", ptr, C.AT_FDCWD, name, C.AT_SYMLINK_NOFOLLOW)
 end)
 
-fds.define_recorded("fstat", function(r, fd, ptr) return record_stat(r, "fstat", "fstat", ptr, fds.near(fd, r.process, "fstat"), 0) end)
+fds.define_recorded("fstat", function(r, fd, ptr)
+  local number, at = fds.near(fd, r.process, "fstat"), stat_memory(r, ptr)
+  return bring_stat(r, r:call("fstat", AS.fstat, number, at), at, ptr)
+end)
 
 fds.define_recorded("fstatat", function(r, dirfd, name, flags, ptr)
   flags = r.sys:const(flags, "AT_", "fstatat")
-  return record_stat(r, "fstatat", "newfstatat", ptr, fds.near(dirfd, r.process, "fstatat"), r:string(name), 0, flags)
+  return record_stat(r, "fstatat", ptr, fds.near(dirfd, r.process, "fstatat"), name, flags)
 end)
 
 local function record_readlink(r, as, dirfd, name, ptr)

@@ -47,6 +47,15 @@ end
 
 -- ---- reading ----
 
+local function fetched(r, ref) return r:data(ref.fetched) or "" end
+
+--- What a call that has read gives: its bytes. No closure where they come in one piece.
+local function bring(r, address, length, ref)
+  if length == 0 or r:fetch_most(address, length) < length then return io.fetch_result(r, address, length, ref), ref end
+  ref.fetched = r:fetch(address, ref, { if_ok = ref, aside = true }, length)
+  return fetched, ref
+end
+
 --- The pointer form: the call as it is; the part that was filled, and the rest.
 local function read_pointer(r, call, fd, ptr, ...)
   r:block()
@@ -73,7 +82,7 @@ local function record_read(r, fd, length)
   local address = r:scratch(math.max(length, 1))
   if not never_waits(fd) then r:hold(number, POLLIN, { as = "read" }) end
   local ref = read_call(r, type(fd) == "table" and fd or {}, number, address, length)
-  return io.fetch_result(r, address, length, ref), ref
+  return bring(r, address, length, ref)
 end
 
 --- What comes of a call that may find, after all, nothing there: nil then.
@@ -91,7 +100,7 @@ local function attempt(f, self, ...)
     error(errors.new(process_, r.names[r.count], r.args, "the fd was closed meanwhile", { name = "EBADF" }), 0)
   end
   r:check()
-  return true, finish(r)
+  return true, r:release(finish(r, ref))
 end
 
 --- The call that `f(r, fd, ...)` records, as often as it finds that there was nothing after all.
@@ -120,7 +129,7 @@ local function record_pread(r, fd, what, offset)
   local length = math.min(what, READ_MOST)
   local address = r:scratch(math.max(length, 1))
   local ref = r:call("pread64", { as = "pread" }, fds.near(fd, r.process, "pread"), address, length, offset or 0)
-  return io.fetch_result(r, address, length, ref), ref
+  return bring(r, address, length, ref)
 end
 
 --- fd:pread(length, offset), fd:pread(pointer, offset): as read, from an offset in bytes; see pread(2).
@@ -145,7 +154,7 @@ local function record_write(r, fd, data)
   data = check_data("write", data)
   local number = fds.near(fd, r.process, "write")
   local ref = r:call("write", { expect_arg = 3 }, number, r:bytes(data), #data)
-  return function(r_) return r_:result(ref) end, ref
+  return requests.number, ref
 end
 
 --- One chain's worth from `at` on; returns the requests and how many bytes each is to write.
@@ -224,6 +233,8 @@ fds.define_recorded("pwrite", record_pwrite)
 
 -- ---- closing ----
 
+local function nothing() end
+
 --- Within a chain: performed whenever what it closes was opened, whatever else failed.
 local function record_close(r, fd)
   local number = fds.near(fd, r.process, "close")
@@ -231,7 +242,7 @@ local function record_close(r, fd)
   local ref = r:call("close", { if_ok = source, always = not source, aside = true }, number)
   if getmetatable(fd) == fds.Fd then fds.forget(fd) end
   chain.forget(fd)
-  return function() end, ref
+  return nothing, ref
 end
 
 --- Whoever waits for the fd gets an error first: poll(2) would not tell.

@@ -145,10 +145,10 @@ function Pointer:bytes(offset, length)
     error(errors.new(self.process, "read", { self, offset, length }, "beyond the memory's end"), 0)
   end
   local process = self.process
+  local here = process.space:in_place(self.address + offset, length)
+  if here then return ffi.string(here, length) end
   local r = requests.record(process)
   r:pin(self.allocation)
-  local arena = process.space:in_place(self.address + offset, length)
-  if arena then return arena:read(self.address + offset, length) end
   local step, refs = process.machine.read_max, {}
   for at = 0, length - 1, step do
     refs[#refs + 1] = r:fetch(self.address + offset + at, math.min(step, length - at))
@@ -177,9 +177,9 @@ function Pointer:write(value, offset)
     error(errors.new(self.process, "write", { self }, ("%d bytes don't fit into %d"):format(offset + #bytes, self.size)), 0)
   end
   if #bytes == 0 then return self end
-  local arena = self.process.space:in_place(self.address + offset, #bytes)
-  if arena then
-    arena:write(self.address + offset, bytes)
+  local here = self.process.space:in_place(self.address + offset, #bytes)
+  if here then
+    ffi.copy(here, bytes, #bytes)
     return self
   end
   local r = requests.record(self.process)

@@ -5,7 +5,7 @@ local ffi = require "ffi"
 local errors = require "afar.error"
 local tasks = require "afar.task"
 
-local C = ffi.C
+local native = ffi.C
 
 ffi.cdef [[
 void afar_chain_add(void *chain, double head, double conditions, double expect, double, double, double, double, double, double);
@@ -61,11 +61,19 @@ local Recorder = {}
 Recorder.__index = Recorder
 requests.Recorder = Recorder
 
--- Chains that were answered, and the names of their requests, to be used again: else each call would make as much garbage.
+-- What chains were recorded in that were answered, to be used again: else each call would make as much garbage.
 local sheets, sheet_count = {}, 0
 local SHEETS = 16
 
-local function new_sheet() return { requests = tasks.chain(), names = {} } end
+--- Lists with their length as n; what is behind that is of an older chain. `names` is as long as the chain.
+local function new_sheet()
+  return { requests = tasks.chain(), names = {}, memory = { n = 0 }, places = { n = 0 }, late = { n = 0 }, made = { n = 0 } }
+end
+
+local function clear(list)
+  for i = 1, list.n do list[i] = nil end
+  list.n = 0
+end
 
 ---@param process afar.Process
 ---@return afar.Recorder
@@ -85,13 +93,23 @@ function requests.record(process)
     sheet = sheet,
     requests = sheet.requests,
     names = sheet.names,
+    memory = sheet.memory,
+    places = sheet.places,
+    late = sheet.late,
+    made = sheet.made,
     count = 0,
+    -- Room for what most chains have besides: a table that grows is copied.
     name = nil,
     args = nil,
     last = nil,
     task = nil,
-    memory = nil,
-    places = nil,
+    under_way = nil,
+    chain = nil,
+    fate = nil,
+    holds = nil,
+    first_hold = nil,
+    first_fd = nil,
+    first_events = nil,
   }, Recorder)
 end
 
@@ -102,7 +120,10 @@ function Recorder:prefix() return self.name and self.name .. ": " or "" end
 function Recorder:release(...)
   local sheet = self.sheet
   if sheet and sheet_count < SHEETS and sheet.requests:reset() then
-    self.sheet, self.requests, self.names = nil, nil, nil
+    self.sheet, self.requests, self.names, self.memory, self.places, self.late, self.made = nil, nil, nil, nil, nil, nil, nil
+    clear(sheet.places)
+    clear(sheet.made)
+    sheet.late.n, sheet.memory.n = 0, 0
     sheet_count = sheet_count + 1
     sheets[sheet_count] = sheet
   end
@@ -188,12 +209,12 @@ local function put(self, head, conditions, expect, name, a, b, c, d, e, f)
   if self.wide then
     add_wide(self, head, conditions, expect, a, b, c, d, e, f)
   else
-    C.afar_chain_add(self.requests, head, conditions, expect, a, b, c, d, e, f)
+    native.afar_chain_add(self.requests, head, conditions, expect, a, b, c, d, e, f)
   end
   local index = self.count + 1
   self.count = index
   self.names[index] = name
-  return setmetatable({ index = index, recorder = self, add = 0 }, Ref)
+  return setmetatable({ index = index, recorder = self, add = 0, fetched = nil }, Ref)
 end
 
 local function condition(self, ref, place)
@@ -261,6 +282,30 @@ function Recorder:call_number(nr, name, flush, a, b, c, d, e, f)
   return ref
 end
 
+local LATE_MOST = 100 -- requests: beyond, what was put off would be too far back
+
+local function record_late(self)
+  local late = self.late
+  for i = 1, late.n do
+    if not rawget(late[i], "closed") then late.record(self, late[i]) end
+    late[i] = nil
+  end
+  late.n = 0
+end
+
+--- Puts off what `record(recorder, ref)` records about `ref` to the chain's end: it is not needed if `ref`, an fd, is closed before.
+function Recorder:put_off(record, ref)
+  local late = self.late
+  if late.n > 0 and (late.record ~= record or self.count - late[1].index > LATE_MOST) then record_late(self) end
+  late.record, late.n = record, late.n + 1
+  late[late.n] = ref
+end
+
+--- Records what was put off.
+function Recorder:end_recording()
+  if self.late.n > 0 then record_late(self) end
+end
+
 --- Waits, without blocking the process, until poll(2) reports one of `events` on an fd; the result is the events.
 function Recorder:hold(fd, events, o)
   if not self.holds then self.first_hold, self.first_fd, self.first_events = self.count + 1, fd, events end
@@ -277,14 +322,15 @@ local Place = { __name = "memory read" }
 Place.__index = Place
 requests.Place = Place
 
-local function fetch_in_place(self, arena, address, length, most, o)
+local function fetch_in_place(self, address, length, most, o)
   local place = setmetatable({
-    arena = arena, address = address, length = length, most = most,
+    address = address, length = length, most = most, data = nil,
     if_ok = o.if_ok and o.if_ok.index, if_failed = o.if_failed and o.if_failed.index,
   }, Place)
   if o.if_ok == nil and not o.if_failed and not o.always then place.if_ok = self.last end
-  self.places = self.places or {}
-  self.places[#self.places + 1] = place
+  local places = self.places
+  local n = places.n + 1
+  places[n], places.n = place, n
   return place
 end
 
@@ -297,8 +343,7 @@ end
 --- most `most`.
 function Recorder:fetch(address, length, o, most)
   most = most or (type(length) == "number" and length) or self.machine.read_max
-  local arena = self.process.space:in_place(address, most)
-  if arena then return fetch_in_place(self, arena, address, length, most, o or none) end
+  if self.process.space:in_place(address, most) then return fetch_in_place(self, address, length, most, o or none) end
   return add(self, OP.READ, 0, "memory read", o or none, address, length)
 end
 
@@ -326,8 +371,11 @@ end
 
 --- Writes bytes into memory before anything of the chain is performed.
 function Recorder:store(address, bytes)
-  local arena = self.process.space:in_place(address, #bytes)
-  if arena then return arena:write(address, bytes) end
+  local here = self.process.space:in_place(address, #bytes)
+  if here then
+    ffi.copy(here, bytes, #bytes)
+    return
+  end
   self.stores = self.stores or tasks.chain()
   self.stores:write(address, bytes)
 end
@@ -350,10 +398,6 @@ end
 function Recorder:scratch(size)
   local address = self.process.space:alloc(self.process, size)
   local memory = self.memory
-  if not memory then
-    memory = { n = 0 }
-    self.memory = memory
-  end
   local n = memory.n
   memory[n + 1], memory[n + 2], memory.n = address, size, n + 2
   return address
@@ -385,7 +429,7 @@ end
 
 --- The result of request `index`: nil when it was not answered.
 function Recorder:result_of(index)
-  local result = C.afar_chain_result(self.requests, index)
+  local result = native.afar_chain_result(self.requests, index)
   if result == result then return result end
 end
 
@@ -401,7 +445,7 @@ end
 
 --- The first request from `index` on that has failed: by ECANCELED, or by all else. nil: none.
 function Recorder:failure(index, canceled)
-  local failed = C.afar_chain_failure(self.requests, index, canceled and 1 or 0)
+  local failed = native.afar_chain_failure(self.requests, index, canceled and 1 or 0)
   if failed > 0 then return failed end
 end
 

@@ -2,6 +2,7 @@
 --- its requests and returns another that takes the answers apart: so the same definition serves p:open(...), which records, sends
 --- and waits at once, and p:chain(function(c) c:open(...) end), which records many and sends them as one.
 
+local ffi = require "ffi"
 local sched = require "afar.sched"
 local errors = require "afar.error"
 local requests = require "afar.record"
@@ -11,12 +12,11 @@ local ECANCELED = 125
 
 local function free_memory(self)
   local memory = self.memory
-  if not memory then return end
-  self.memory = nil
-  local heap = self.process.space.heap
+  local space = self.process.space
   for i = 1, memory.n, 2 do
-    heap:free(memory[i], memory[i + 1])
+    space:free(memory[i], memory[i + 1])
   end
+  memory.n = 0
 end
 
 --- Says that it may block on purpose: a root has it made by another process that shares all with it.
@@ -46,15 +46,10 @@ function requests.room(process) return most_slots(process) - (rawget(process, "h
 
 --- Where many wait already, this chain waits with the others for its first hold's event, and is sent when that is there.
 local function make_room(self)
-  local slots, most = self.count - self.first_hold + 1, most_slots(self.process)
-  if slots > most then slots, self.in_parts = most, true end
+  local slots = math.min(self.count - self.first_hold + 1, most_slots(self.process))
   local crowded = slots > requests.room(self.process)
   if crowded and self.first_hold == 1 and type(self.first_fd) == "number" and not self.process.machine.plain_clone then
-    local ok, err = pcall(requests.crowded_wait, self.process, self.first_fd, self.first_events, self.names[1])
-    if not ok then
-      free_memory(self)
-      error(err, 0)
-    end
+    requests.crowded_wait(self.process, self.first_fd, self.first_events, self.names[1])
   end
   self.slots = slots
   rawset(self.process, "held_slots", (rawget(self.process, "held_slots") or 0) + slots)
@@ -70,7 +65,10 @@ end
 --- chain has a hold.
 function Recorder:submit()
   local process = self.process
-  if self.holds and not self.direct and process:is_alive() then
+  self:end_recording()
+  if self.holds and self.count - self.first_hold + 1 > most_slots(process) then self.in_parts = true end
+  -- What the chain itself has opened is hardly ever waited for.
+  if self.hold_fds and not self.direct and process:is_alive() then
     local ok, err = pcall(make_room, self)
     if not ok then
       free_memory(self)
@@ -102,11 +100,8 @@ end
 
 --- Submits, unless the routine was cancelled: then that is raised, and nothing sent.
 function Recorder:start()
-  local ok, err = pcall(sched.check)
-  if not ok then
-    self:drop()
-    error(err, 0)
-  end
+  if sched.is_cancelled() then self:drop() end
+  sched.check()
   return self:submit()
 end
 
@@ -135,19 +130,19 @@ end
 
 local function failed(result) return result == nil or (result < 0 and result >= -4095) end
 
+local NUMBER = { [4] = ffi.typeof "uint32_t *", [8] = ffi.typeof "uint64_t *" }
+
 --- The number in memory that is the length of what was fetched in place.
 local function loaded(self, load)
-  local size = load.size
-  local arena = self.process.space:in_place(load.address, size)
-  local bytes = arena and arena:read(load.address, size) or ""
-  local number = 0
-  for i = #bytes, 1, -1 do number = number * 256 + bytes:byte(i) end
-  return number
+  local at = self.process.space:in_place(load.address, load.size)
+  return at and tonumber(ffi.cast(NUMBER[load.size], at)[0]) or 0
 end
 
 --- Takes the bytes of all that was fetched in place, before the memory is anybody else's.
 local function take_places(self)
-  for _, place in ipairs(self.places) do
+  local places = self.places
+  for i = 1, places.n do
+    local place = places[i]
     local if_ok, if_failed, length = place.if_ok, place.if_failed, place.length
     local ok = (not if_ok or not failed(self:result_of(if_ok))) and (not if_failed or failed(self:result_of(if_failed)))
     if ok and requests.is_load(length) then
@@ -156,22 +151,27 @@ local function take_places(self)
       local result = self:result(length)
       ok, length = not failed(result), result and result + length.add
     end
-    if ok then place.data = place.arena:read(place.address, math.min(math.max(length, 0), place.most)) end
+    if ok then
+      length = math.min(math.max(length, 0), place.most)
+      place.data = ffi.string(self.process.space:in_place(place.address, length), length)
+    end
+  end
+end
+
+local function ending_hold(self)
+  return function()
+    self:end_hold()
+    return false
   end
 end
 
 --- Waits for what is under way. canceled: that only gives back what was taken.
 local function wait_for(self, canceled)
-  local on_cancel = not canceled and self.on_cancel or nil
-  if self.holds and not on_cancel and not canceled then
-    on_cancel = function()
-      self:end_hold()
-      return false
-    end
-  end
   local id, fate = self.task:await(self.under_way, not self.hold_fds and sched.is_idle())
-  if id then fate = select(2, sched.wait(id, on_cancel)) end
-  return fate
+  if not id then return fate end
+  local on_cancel = nil
+  if not canceled then on_cancel = self.on_cancel or self.holds and ending_hold(self) or nil end
+  return select(2, sched.wait(id, on_cancel))
 end
 
 --- Sends and awaits what is left of a chain that goes in parts. Where the routine was cancelled that is only what gives back what was taken.
@@ -197,7 +197,7 @@ function Recorder:wait()
   end
   give_room(self)
   self:watch_holds(nil)
-  if self.places and not fate then take_places(self) end
+  if self.places.n > 0 and not fate then take_places(self) end
   free_memory(self)
   self.pinned = nil
   self.fate = fate

@@ -1,7 +1,16 @@
 --- An address space: the memory that the host has set aside in it. Shared by all processes that were cloned with CLONE_VM,
 --- which is all of a machine's unless its kernel can't.
 
+local ffi = require "ffi"
 local heaps = require "afar.heap"
+
+local native = ffi.C
+
+ffi.cdef [[
+char *afar_arena_at(void *arena, double address, double length);
+double afar_heap_alloc(void *heap, double size);
+void afar_heap_free(void *heap, double address, double size);
+]]
 
 ---@class afar.Space
 local Space = {}
@@ -33,10 +42,12 @@ function space.shared(machine, arena, address, size)
   return self
 end
 
---- The arena, if all of that memory lies in it.
+--- Where the host has that memory: a char pointer. nil: not all of it lies in the arena.
 function Space:in_place(address, length)
   local arena = self.arena
-  return arena and type(address) == "number" and arena:has(address, length) and arena or nil
+  if not arena or type(address) ~= "number" then return nil end
+  local at = native.afar_arena_at(arena, address, length)
+  if at ~= nil then return at end
 end
 
 function Space:__tostring() return ("address space of %s"):format(self.name) end
@@ -46,8 +57,8 @@ function Space:__tostring() return ("address space of %s"):format(self.name) end
 ---@param size number    bytes
 ---@return number address
 function Space:alloc(process, size)
-  local address = self.heap:alloc(size)
-  if address then return address end
+  local address = native.afar_heap_alloc(self.heap, size)
+  if address > 0 then return address end
   local length = math.max(CHUNK, size + 4096 - size % 4096)
   local C = process.machine.sys.C
   local flags = C.MAP_PRIVATE + C.MAP_ANONYMOUS + C.MAP_NORESERVE
@@ -55,7 +66,7 @@ function Space:alloc(process, size)
   self.heap:add(address, length)
   local list = self.own or self.regions
   list[#list + 1] = { address, length }
-  return assert(self.heap:alloc(size))
+  return native.afar_heap_alloc(self.heap, size)
 end
 
 --- The address of bytes that stay where they are, for all chains that need the same: where memory is shared with the host. Else nil.
@@ -68,16 +79,17 @@ function Space:constant(process, bytes)
   local address = self.constants[bytes]
   if address then return address end
   address = self:alloc(process, #bytes)
-  if not self:in_place(address, #bytes) then
+  local here = self:in_place(address, #bytes)
+  if not here then
     self:free(address, #bytes)
     return nil
   end
-  self.arena:write(address, bytes)
+  ffi.copy(here, bytes, #bytes)
   self.constants[bytes] = address
   return address
 end
 
 --- Gives memory back; with the size that was asked for.
-function Space:free(address, size) self.heap:free(address, size) end
+function Space:free(address, size) native.afar_heap_free(self.heap, address, size) end
 
 return space

@@ -29,25 +29,46 @@ function Stat:__tostring()
   return ("%s, %s, %d bytes, uid %d, gid %d"):format(self.type, self.permissions, self.st_size, self.st_uid, self.st_gid)
 end
 
---- Before 1970: negative.
-local function time(seconds, nanoseconds) return tonumber(ffi.cast("int64_t", seconds)) + tonumber(nanoseconds) * 1e-9 end
+local permissions = {} -- mode -> as ls shows it
+
+local function show_permissions(mode)
+  local text = permissions[mode] or ("%04o"):format(mode)
+  permissions[mode] = text
+  return text
+end
+
+local int64 = ffi.typeof "int64_t" -- before 1970 times are negative
+local raws = {} -- architecture's numbers -> the structure that is decoded now
+
+local function raw_of(sys)
+  raws[sys] = raws[sys] or ffi.new(sys.ctype.stat)
+  return raws[sys]
+end
 
 ---@param machine afar.Machine
 ---@param bytes string  the kernel's structure
 ---@return afar.Stat
 function stat.decode(machine, bytes)
-  local raw = ffi.new(machine.sys.ctype.stat)
+  local raw = raw_of(machine.sys)
   ffi.copy(raw, bytes, ffi.sizeof(raw))
-  -- Each field by its name: what is looked up by a variable is slow.
-  local self = {
-    st_dev = tonumber(raw.st_dev), st_ino = tonumber(raw.st_ino), st_mode = tonumber(raw.st_mode), st_nlink = tonumber(raw.st_nlink),
-    st_uid = tonumber(raw.st_uid), st_gid = tonumber(raw.st_gid), st_rdev = tonumber(raw.st_rdev), st_size = tonumber(raw.st_size),
-    st_blksize = tonumber(raw.st_blksize), st_blocks = tonumber(raw.st_blocks), st_atime = time(raw.st_atime, raw.st_atime_nsec),
-    st_mtime = time(raw.st_mtime, raw.st_mtime_nsec), st_ctime = time(raw.st_ctime, raw.st_ctime_nsec),
-  }
-  self.type = TYPES[math.floor(self.st_mode / 4096) % 16] or "unknown"
-  self.permissions = ("%04o"):format(self.st_mode % 4096)
-  return setmetatable(self, Stat)
+  local mode = tonumber(raw.st_mode)
+  return setmetatable({
+    st_dev = tonumber(raw.st_dev),
+    st_ino = tonumber(raw.st_ino),
+    st_mode = mode,
+    st_nlink = tonumber(raw.st_nlink),
+    st_uid = tonumber(raw.st_uid),
+    st_gid = tonumber(raw.st_gid),
+    st_rdev = tonumber(raw.st_rdev),
+    st_size = tonumber(raw.st_size),
+    st_blksize = tonumber(raw.st_blksize),
+    st_blocks = tonumber(raw.st_blocks),
+    st_atime = tonumber(int64(raw.st_atime)) + tonumber(raw.st_atime_nsec) * 1e-9,
+    st_mtime = tonumber(int64(raw.st_mtime)) + tonumber(raw.st_mtime_nsec) * 1e-9,
+    st_ctime = tonumber(int64(raw.st_ctime)) + tonumber(raw.st_ctime_nsec) * 1e-9,
+    type = TYPES[math.floor(mode / 4096) % 16] or "unknown",
+    permissions = show_permissions(mode % 4096),
+  }, Stat)
 end
 
 --- Bytes of the kernel's structure, and where in it a field is.

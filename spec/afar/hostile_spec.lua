@@ -62,7 +62,7 @@ describe("a process that sends nonsense", function()
     local witness, p = afar.here:fork(), afar.here:fork()
     local child = p.child
     local ring = p.block + p.machine.hello.block_size
-    p.space.arena:write(ring + TO_HOST_TAIL, "\255\255\255\127")
+    ffi.copy(p.space:in_place(ring + TO_HOST_TAIL, 4), "\255\255\255\127", 4)
     local _, text = raised.named(p.getpid, p)
     assert.truthy(text:find("positions of its ring that can't be", 1, true), text)
     is_cut_off(p, "positions of its ring that can't be")

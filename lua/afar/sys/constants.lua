@@ -50,6 +50,21 @@ local function of_string(m, text, prefix, call)
   return result
 end
 
+local said = setmetatable({}, { __mode = "k" }) -- machine -> prefix -> text -> number: scripts say the same few again and again
+
+local function of_known_string(m, text, prefix, call)
+  local of_machine = said[m] or {}
+  said[m] = of_machine
+  local of_prefix = of_machine[prefix] or {}
+  of_machine[prefix] = of_prefix
+  local number = of_prefix[text]
+  if not number then
+    number = of_string(m, text, prefix, call)
+    of_prefix[text] = number
+  end
+  return number
+end
+
 local function of_list(m, list, prefix, call)
   local result = 0
   for _, part in ipairs(list) do
@@ -68,7 +83,7 @@ function constants:const(value, prefix, call)
   local kind = type(value)
   if kind == "number" or kind == "cdata" then return value end
   if kind == "nil" then return 0 end
-  if kind == "string" then return of_string(self, value, prefix or "", call) end
+  if kind == "string" then return of_known_string(self, value, prefix or "", call) end
   if kind == "table" then return of_list(self, value, prefix or "", call) end
   error(("%sa constant is a number, a string or a list, not a %s"):format(call and call .. ": " or "", kind), 0)
 end
