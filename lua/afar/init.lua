@@ -1,5 +1,9 @@
 --- afar: any Linux system call, in any process under our control, on this machine or on another. This file is the table of contents.
 
+-- What runs once is not worth compiling: that takes longer than all else that loading takes.
+local compiles = jit.status()
+jit.off()
+
 local address = require "afar.address"
 local bootstrap = require "afar.bootstrap"
 local requests = require "afar.requests"
@@ -115,6 +119,8 @@ local function meant(name)
   for _, key in ipairs(members()) do names[key] = true end
   return nearest(name, names)
 end
+
+if compiles then jit.on() end
 
 return setmetatable(afar, {
   __members = members,

@@ -20,7 +20,10 @@ function sys.machine(name_or_number)
     if name ~= "x86_64" and name ~= "aarch64" then
       return nil, ("unknown architecture %s (x86_64 and aarch64 are known)"):format(tostring(name_or_number))
     end
+    local compiles = jit.status()
+    jit.off() -- what runs once is not worth compiling
     machines[name] = machine(name)
+    if compiles then jit.on() end
   end
   return machines[name]
 end

@@ -74,13 +74,12 @@ end
 ---@param name "x86_64"|"aarch64"
 ---@return afar.Machine
 return function(name)
-  local m = { name = name, nr = {}, nr_name = {}, C = {}, errno = {}, signature = {} }
+  local m = { name = name, nr = {}, nr_name = {}, C = {}, errno = {}, signature = setmetatable({}, { __index = signature }) }
   m.ctype = { sigset = ffi.typeof "uint64_t" }
   add_calls(m)
   for _, module in ipairs(modules) do
     add_module(m, require("afar.sys." .. module))
   end
-  copy(signature, m.signature)
   if name == "aarch64" then m.signature.clone = { "clone_flags", "newsp", "parent_tidptr", "tls", "child_tidptr" } end
   return setmetatable(m, Machine)
 end

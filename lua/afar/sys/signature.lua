@@ -378,13 +378,23 @@ local text = [[
   writev fd vec vlen
 ]]
 
-for line in text:gmatch "[^\n]+" do
-  local name, rest = line:match "^%s*(%S+)%s*(.*)$"
+local function parameters_of(line)
   local parameters = {}
-  for parameter in rest:gmatch "%S+" do
-    parameters[#parameters + 1] = parameter
-  end
-  signature[name] = parameters
+  for parameter in line:gmatch "%S+" do parameters[#parameters + 1] = parameter end
+  return parameters
 end
+
+local lines = {}
+for name, rest in text:gmatch "([%w_]+)([^\n]*)" do lines[name] = rest end
+
+--- Taken apart when first asked for.
+setmetatable(signature, {
+  __index = function(_, name)
+    local line = lines[name]
+    if not line then return nil end
+    signature[name] = parameters_of(line)
+    return signature[name]
+  end,
+})
 
 return signature
