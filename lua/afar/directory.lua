@@ -7,12 +7,14 @@ local files = require "afar.files"
 local paths = require "afar.path"
 local process = require "afar.process"
 local stats = require "afar.stat"
+local together = require "afar.together"
 
 local directory = {}
 
 local PARTS = { 16 * 1024, 4096 } -- bytes of entries in a chain: the second shows the end of nearly all directories
 local MORE_PARTS = { 32768, 32768, 32768, 32768 } -- of what is known to be longer
 local ENTRIES_MOST = 500 -- looked at in one chain
+local CHAINS_MOST = 8 -- of these under way at once
 
 --- The condition of a request whose failure the caller looks at; nil: none.
 function directory.if_ok(ref) return { if_ok = ref, always = ref == nil, aside = true, may_fail = true } end
@@ -193,19 +195,19 @@ local function check_names(names)
   end
 end
 
-local function stat_some(p, names, flags, found, failed)
-  local r = requests.record(p)
-  r.args = { n = 1, ("%d paths"):format(#names) }
-  local finish = directory.record_stats(r, r.sys.C.AT_FDCWD, names, flags)
+local function stat_some(p, names, from, flags, found, failed)
+  local r, some = requests.record(p), { unpack(names, from, math.min(from + ENTRIES_MOST - 1, #names)) }
+  r.args = { n = 1, ("%d paths"):format(#some) }
+  local finish = directory.record_stats(r, r.sys.C.AT_FDCWD, some, flags)
   if r.count > 0 then r:run() end
   local bytes, errnos = finish(r)
-  for i, name in ipairs(names) do
-    found[#found + 1] = bytes[i] and stats.decode(p.machine, bytes[i]) or false
-    failed[#found] = errnos[i] and errors.errno(p, "stat", { n = 1, name }, errnos[i]) or nil
+  for i, name in ipairs(some) do
+    found[from + i - 1] = bytes[i] and stats.decode(p.machine, bytes[i]) or false
+    failed[from + i - 1] = errnos[i] and errors.errno(p, "stat", { n = 1, name }, errnos[i]) or nil
   end
 end
 
---- p:stat_many(paths, flags): what stat(2) says of many paths, 500 in a round trip. Returns a list with a table as of p:stat, or false, for each; and
+--- p:stat_many(paths, flags): what stat(2) says of many paths, thousands in a round trip. Returns a list with a table as of p:stat, or false, for each; and
 --- the errors, by the same index. flags: "AT_SYMLINK_NOFOLLOW".
 ---@param names string[]
 ---@return (afar.Stat|false)[] found, table<integer, afar.Error> failed
@@ -213,9 +215,9 @@ process.define("stat_many", function(self, names, flags)
   check_names(names)
   flags = self.machine.sys:const(flags, "AT_", "stat_many")
   local found, failed = {}, {}
-  for first = 1, #names, ENTRIES_MOST do
-    stat_some(self, { unpack(names, first, math.min(first + ENTRIES_MOST - 1, #names)) }, flags, found, failed)
-  end
+  local firsts = {}
+  for first = 1, #names, ENTRIES_MOST do firsts[#firsts + 1] = first end
+  together(firsts, CHAINS_MOST, function(first) stat_some(self, names, first, flags, found, failed) end)
   return found, failed
 end)
 

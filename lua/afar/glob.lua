@@ -4,8 +4,11 @@ local directory = require "afar.directory"
 local errors = require "afar.error"
 local paths = require "afar.path"
 local process = require "afar.process"
+local together = require "afar.together"
 
 local glob = {}
+
+local LISTED = 128 -- directories that are listed at once
 
 --- A class, "[a-z]" or "[!a-z]", from `at` on, as a Lua pattern; and where it ends. nil: it isn't closed, and stands for itself.
 local function class(part, at)
@@ -58,27 +61,41 @@ end
 
 local function join(dir, name) return dir == "" and name or paths.join(dir, name) end
 
---- All directories from `dir` down, itself too.
-local function beneath(p, dir, found)
-  found[#found + 1] = dir
-  for _, entry in ipairs(entries(p, dir)) do
-    if entry.type == "directory" and entry.name:sub(1, 1) ~= "." then beneath(p, join(dir, entry.name), found) end
+--- The entries of many directories.
+local function entries_of(p, dirs)
+  local lists = {}
+  together(dirs, LISTED, function(dir, i) lists[i] = entries(p, dir) end)
+  return lists
+end
+
+--- All directories from `dirs` down, these too.
+local function beneath(p, dirs)
+  local found, level = {}, dirs
+  while #level > 0 do
+    local below = {}
+    for i, list in ipairs(entries_of(p, level)) do
+      found[#found + 1] = level[i]
+      for _, entry in ipairs(list) do
+        if entry.type == "directory" and entry.name:sub(1, 1) ~= "." then below[#below + 1] = join(level[i], entry.name) end
+      end
+    end
+    level = below
   end
+  return found
 end
 
 --- What of the directories `dirs` fits the part of a pattern; `more`: parts follow, so only what may be a directory counts.
 local function expand(p, dirs, part, more)
+  if part == "**" then return beneath(p, dirs) end
   local found, pattern = {}, glob.pattern(part)
-  for _, dir in ipairs(dirs) do
-    if part == "**" then
-      beneath(p, dir, found)
-    elseif not pattern then
-      found[#found + 1] = join(dir, plain(part))
-    else
-      for _, entry in ipairs(entries(p, dir)) do
-        local may_be = not more or entry.type == "directory" or entry.type == "symlink" or entry.type == "unknown"
-        if may_be and fits(entry.name, part, pattern) then found[#found + 1] = join(dir, entry.name) end
-      end
+  if not pattern then
+    for i, dir in ipairs(dirs) do found[i] = join(dir, plain(part)) end
+    return found
+  end
+  for i, list in ipairs(entries_of(p, dirs)) do
+    for _, entry in ipairs(list) do
+      local may_be = not more or entry.type == "directory" or entry.type == "symlink" or entry.type == "unknown"
+      if may_be and fits(entry.name, part, pattern) then found[#found + 1] = join(dirs[i], entry.name) end
     end
   end
   return found

@@ -4,11 +4,14 @@ local requests = require "afar.requests"
 local directory = require "afar.directory"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local nursery = require "afar.nursery"
 local paths = require "afar.path"
 local process = require "afar.process"
 local stats = require "afar.stat"
 
 local BATCH = 64 -- entries that are removed in one chain, or if they are directories with something in them opened and listed
+local BESIDE = 64 -- directories that are emptied at once
+local OPEN = 256 -- directories that may be open for another to be emptied beside them
 local TRIES = 10 -- of a directory into which something is put meanwhile
 
 local remove = {}
@@ -92,9 +95,10 @@ local function descend(job, dir, path, r, one)
   end
   empty(job, handle, path, list)
   job.closing[#job.closing + 1] = handle
+  job.open = job.open - 1
 end
 
---- What became of one entry: whether it has to be tried again.
+--- What became of one entry: whether it has to be tried again, and whether what is in it has to go before.
 local function settle(job, dir, path, r, one)
   local C = r.sys.C
   local result = r:result(one.removed or one.rmdir)
@@ -113,8 +117,17 @@ local function settle(job, dir, path, r, one)
     return true
   end
   if result == -C.EBUSY then fail(job, path, "rmdir", -result) end
-  descend(job, dir, path, r, one)
-  return true
+  return true, true
+end
+
+--- Does `f(...)` beside all else; or here and now, when enough is under way.
+local function share(job, n, f, ...)
+  if job.workers == 0 or job.open > OPEN then return f(...) end
+  job.workers = job.workers - 1
+  n:spawn(function(...)
+    f(...)
+    job.workers = job.workers + 1
+  end, ...)
 end
 
 --- Removes some entries; returns those that are to be tried again, now that they are empty.
@@ -131,12 +144,20 @@ local function remove_some(job, dir, path, entries)
   r:run()
   for _, one in ipairs(all) do -- from here on each is closed, whatever happens to the others
     local opened = one.opened and r:result(one.opened) or -1
-    if opened >= 0 then one.handle = fds.new(job.p, opened, "directory") end
+    if opened >= 0 then
+      one.handle = fds.new(job.p, opened, "directory")
+      job.open = job.open + 1
+    end
   end
   local again = {}
-  for _, one in ipairs(all) do
-    if settle(job, dir, paths.join(path, one.entry.name), r, one) then again[#again + 1] = one.entry end
-  end
+  nursery.nursery(function(n)
+    for _, one in ipairs(all) do
+      local entry_path = paths.join(path, one.entry.name)
+      local once_more, is_full = settle(job, dir, entry_path, r, one)
+      if once_more then again[#again + 1] = one.entry end
+      if is_full then share(job, n, descend, job, dir, entry_path, r, one) end
+    end
+  end)
   return again
 end
 
@@ -158,16 +179,27 @@ end
 --- Removes all that is in the directory `fd`.
 function empty(job, fd, path, list) remove_all(job, fd, path, list) end
 
---- What has to be known before: that it is there, and on which filesystem.
-local function top(job, dir, name, path, missing_ok)
-  local ok, stat = pcall(dir.fstatat, dir, name, "AT_SYMLINK_NOFOLLOW")
-  if ok then
-    if not job.other_filesystems then job.device = stat.st_dev end
-    return { name = name, type = stat.type == "directory" and "directory" or "file" }
-  end
-  if missing_ok and errors.is(stat, "ENOENT") then return nil end
-  if errors.is(stat) then stat.call, stat.args = "remove_tree", { n = 1, path } end
-  error(stat, 0)
+--- Opens the directory that `path` is in, and looks at what is there. nil: there is nothing, and that is no error.
+---@return afar.Fd? dir, table? entry
+local function top(job, path, missing_ok)
+  local p, name, parent = job.p, directory.last_name(job.p, path, "remove_tree"), paths.dirname(path)
+  local r = requests.record(p)
+  r.args = { n = 1, path }
+  local C, at = r.sys.C, r:scratch(stats.size(r.machine))
+  local opened = directory.record_open(r, C.AT_FDCWD, parent, true)
+  local stat = r:call("newfstatat", directory.if_ok(opened), opened, r:string(name), at, C.AT_SYMLINK_NOFOLLOW)
+  local data = r:fetch(at, stats.size(r.machine), directory.if_ok(stat))
+  r:run()
+  local found, result = r:result(opened), r:result(stat)
+  if missing_ok and (found == -C.ENOENT or result == -C.ENOENT) then result = nil end
+  local dir = found >= 0 and fds.new(p, found, "directory")
+  if dir and not (result and result >= 0) then dir:close() end
+  if not result then return nil end
+  if found < 0 then error(errors.errno(p, "open", { n = 2, parent, "O_RDONLY|O_DIRECTORY" }, -found), 0) end
+  if result < 0 then error(errors.errno(p, "remove_tree", { n = 1, path }, -result), 0) end
+  stat = stats.decode(p.machine, r:data(data))
+  if not job.other_filesystems then job.device = stat.st_dev end
+  return dir, { name = name, type = stat.type == "directory" and "directory" or "file" }
 end
 
 --- p:remove_tree(path, options): removes a file, or a directory with all that is in it. Symbolic links are removed, never followed, also when they come
@@ -177,16 +209,10 @@ end
 ---@param options? { missing_ok?: boolean, force?: boolean, other_filesystems?: boolean }
 process.define("remove_tree", function(self, path, options)
   options = options or {}
-  local found, dir, name = pcall(directory.parent, self, path, "remove_tree")
-  if not found then
-    if options.missing_ok and errors.is(dir, "ENOENT") then return end
-    error(dir, 0)
-  end
-  local job = { p = self, force = options.force, other_filesystems = options.other_filesystems, allowed = {}, closing = {} }
-  local ok, err = pcall(function()
-    local entry = top(job, dir, name, path, options.missing_ok)
-    if entry then remove_all(job, dir, paths.dirname(path), { entry }) end
-  end)
+  local job = { p = self, force = options.force, other_filesystems = options.other_filesystems, allowed = {}, closing = {}, open = 0, workers = BESIDE }
+  local dir, entry = top(job, path, options.missing_ok)
+  if not dir then return end
+  local ok, err = pcall(remove_all, job, dir, paths.dirname(path), { entry })
   dir:close()
   if not ok then error(err, 0) end
 end)

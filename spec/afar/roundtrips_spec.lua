@@ -74,6 +74,37 @@ describe("round trips to a far machine", function()
 
   both("1: listdir", 1, function(p) assert.is_true(#p:listdir "/etc" > 100) end)
   both("1: mkdir_p", 1, function(p) p:mkdir_p(dir .. "/a/b/c/d") end)
+  it("1: stat of 1,000 paths, in a root", function()
+    local paths = {}
+    for i = 1, 1000 do paths[i] = "/etc/passwd" end
+    assert.equal(1, trips(root.stat_many, root, paths))
+  end)
+  both("1: a chain of 30 files, each opened, read and closed", 1, function(p)
+    local texts = p:chain(function(c)
+      local texts = {}
+      for i = 1, 30 do
+        local fd = c:open "/etc/hostname"
+        texts[i] = fd:read(100)
+        fd:close()
+      end
+      return texts
+    end)
+    assert.equal(30, #texts)
+  end)
+  it("1: a chain of 1,000 calls", function()
+    local last = trips(root.chain, root, function(c)
+      for _ = 1, 1000 do c:getpid() end
+    end)
+    assert.equal(1, last)
+  end)
+  both("4: glob in 40 directories, and in those beneath any of them", 4, function(p)
+    for i = 1, 40 do afar.here:mkdir_p(("%s/globbed/%d/x"):format(dir, i)) end
+    assert.equal(40, #p:glob(dir .. "/globbed/**/x"))
+  end)
+  both("7: remove_tree of 40 directories with a directory in each", 7, function(p)
+    for i = 1, 40 do afar.here:mkdir_p(("%s/tree3/%d/x"):format(dir, i)) end
+    p:remove_tree(dir .. "/tree3")
+  end)
   both("1: stat of 300 paths", 1, function(p)
     local paths = {}
     for i = 1, 300 do paths[i] = "/etc/passwd" end
@@ -83,7 +114,7 @@ describe("round trips to a far machine", function()
     for i = 1, 40 do afar.here:mkdir_p(("%s/tree/%d/x"):format(dir, i)) end
     for _ in p:walk(dir .. "/tree") do end -- luacheck: ignore 542
   end)
-  both("6: remove_tree of 40 directories that are empty in one", 6, function(p)
+  both("5: remove_tree of 40 directories that are empty in one", 5, function(p)
     for i = 1, 40 do afar.here:mkdir_p(("%s/tree2/%d"):format(dir, i)) end
     p:remove_tree(dir .. "/tree2")
   end)
