@@ -23,6 +23,8 @@ describe("a chain of thousands", function()
       if p:is_alive() then
         assert.same(held, probe.holds(p, held))
         p:exit()
+      else
+        p.child:wait()
       end
       p = nil
       assert.same(before, probe.holds(way.root, before))
