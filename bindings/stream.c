@@ -64,7 +64,7 @@ void stream_frame(struct stream *stream, uint32_t channel, enum afar_frame_type 
 }
 
 void stream_data(struct stream *stream, uint32_t channel, const char *data, size_t length) {
-  while (length > 0) {
+  while (length > 0 && stream->state == STREAM_OPEN) {
     size_t part = length < AFAR_FRAME_MAX ? length : AFAR_FRAME_MAX;
     stream_frame(stream, channel, AFAR_DATA, (uint32_t)part);
     queue(stream, data, part);
@@ -479,6 +479,7 @@ void stream_end(struct stream *stream, int error, const char *reason) {
 
 static void stream_free(struct stream *stream) {
   stream_end(stream, 0, NULL);
+  loop_flush_forget(stream->loop, &stream->flush);
   bytes_free(&stream->noise);
   bytes_free(&stream->hello);
   bytes_free(&stream->out);
