@@ -140,7 +140,8 @@ static int take_frame(struct far *far) {
     MUST(value > 0 && value <= AFAR_FRAME_MAX);
     if (have < sizeof frame + value)
       return 0;
-    MUST(frame.channel == 0 || (!line->host_ended && !line->host_closed));
+    /* (Who has answered a CLOSE before it came takes it for that of the next channel of that number.) */
+    MUST(frame.channel == 0 || (!line->host_ended && !line->host_closed) || !far->right);
     MUST(frame.channel == 0 || line->host_credit >= value || !far->right);
     line->host_credit -= frame.channel ? value : 0;
     take_payload(far, frame.channel, bytes_head(&far->in) + sizeof frame, value);
@@ -148,10 +149,10 @@ static int take_frame(struct far *far) {
   } else if (type == AFAR_CREDIT) {
     line->credit += value;
   } else if (type == AFAR_EOF) {
-    MUST(!line->host_ended);
+    MUST(!line->host_ended || !far->right);
     line->host_ended = 1;
   } else if (type == AFAR_CLOSE) {
-    MUST(frame.channel > 0 && line->kind != LINE_FREE && !line->host_closed);
+    MUST(frame.channel > 0 && ((line->kind != LINE_FREE && !line->host_closed) || !far->right));
     line->host_closed = 1;
   } else if (type == AFAR_BELL) {
     take_bell(far, value);

@@ -2,6 +2,8 @@
 #ifndef FUZZ_HOST_H
 #define FUZZ_HOST_H
 
+#include <sys/socket.h>
+
 #include "fuzz_ring.h"
 #include "fuzz_world.h"
 
@@ -243,6 +245,48 @@ static void channel_transfer(int object, const char *name) {
   else
     lua_pushlstring(f.L, text, some_length(&f.chance, sizeof text));
   act(2);
+}
+
+/* The other end of what a pump goes through takes and gives. */
+static void use_pair(const int pair[2]) {
+  char bytes[2000];
+  if (one_in(&f.chance, 8))
+    shutdown(pair[1], SHUT_RDWR);
+  else if (one_in(&f.chance, 2))
+    send(pair[1], memset(bytes, 'p', sizeof bytes), 1 + below(&f.chance, sizeof bytes), MSG_NOSIGNAL);
+  else
+    while (recv(pair[1], bytes, sizeof bytes, 0) > 0)
+      ;
+}
+
+/* A channel's bytes go into an fd of the host's, or come from there. */
+static void do_pump_fd(void) {
+  int object;
+  struct channel *channel = some_channel(&object);
+  if (!channel || channel->sink || channel->pump || f.pair_count == PAIRS)
+    return;
+  int *pair = f.pairs[f.pair_count];
+  MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
+  f.pair_count++;
+  if (one_in(&f.chance, 2))
+    use_pair(pair);
+  method(object, one_in(&f.chance, 2) ? "pump_out" : "pump_in");
+  lua_pushinteger(f.L, pair[0]);
+  lua_pushnumber(f.L, some_length(&f.chance, 5000));
+  take_id(3);
+}
+
+static void do_pair(void) {
+  if (f.pair_count > 0 && one_in(&f.chance, 2))
+    return use_pair(f.pairs[below(&f.chance, (uint32_t)f.pair_count)]);
+  do_pump_fd();
+}
+
+static void close_pairs(void) {
+  for (; f.pair_count > 0; f.pair_count--) {
+    close(f.pairs[f.pair_count - 1][0]);
+    close(f.pairs[f.pair_count - 1][1]);
+  }
 }
 
 /* One channel's bytes go into another, or no more. */

@@ -13,7 +13,7 @@
 
 #define MARKER "0123456789abcdef0123456789abcdef"
 
-enum { NOT_A_CALL = -5000, CHAINS = 24, REQUESTS = 8, IDS = 512, OBJECTS = 120 };
+enum { NOT_A_CALL = -5000, CHAINS = 24, REQUESTS = 8, IDS = 512, PAIRS = 4, OBJECTS = 120 };
 
 /* A chain that was submitted, and what it must bring if the far side does nothing wrong. */
 struct sent {
@@ -47,6 +47,7 @@ static struct {
   int fds;   /* that are open between two inputs */
   int right; /* the far side does nothing wrong */
   int about_session;
+  int pairs[PAIRS][2], pair_count; /* fds that pumps go through */
   struct stream lower;
   struct channel *carrier;
   struct side sides[2];

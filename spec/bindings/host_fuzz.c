@@ -106,11 +106,11 @@ static void flush_far(void) {
 
 static void some_act(void) {
   static void (*const acts[])(void) = {
-      do_channel,      do_submit,      do_submit,     do_submit,        do_cancel,  do_channel_call, do_pump,
-      do_channel_call, do_stream_call, do_task_call,  do_wait_for_task, do_drop,    far_answers,     far_answers,
-      far_answers,     far_answers,    far_sends,     far_gives_credit, far_ends,   far_closes,      far_hands_fd,
-      far_pings,       far_does_wrong, do_call,       do_call,          ring_act,   ring_act,        ring_act,
-      root_ring_act,   root_ring_act,  root_ring_act, session_act,      session_act};
+      do_channel,   do_submit,       do_submit,      do_submit,     do_cancel,        do_channel_call, do_pump,
+      do_pair,      do_channel_call, do_stream_call, do_task_call,  do_wait_for_task, do_drop,         far_answers,
+      far_answers,  far_answers,     far_answers,    far_sends,     far_gives_credit, far_ends,        far_closes,
+      far_hands_fd, far_pings,       far_does_wrong, do_call,       do_call,          ring_act,        ring_act,
+      ring_act,     root_ring_act,   root_ring_act,  root_ring_act, session_act,      session_act};
   if (f.about_session && one_in(&f.chance, 2))
     return session_act();
   acts[below(&f.chance, sizeof acts / sizeof *acts)]();
@@ -199,6 +199,7 @@ static void one_input(lua_State *L, uint64_t number) {
   check_all_completed();
   lua_settop(L, 0);
   lower_free();
+  close_pairs();
   root_ring_free();
   if (ring_free())
     MUST(open_fds() == f.fds);
