@@ -3,6 +3,7 @@
 local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local gate = require "afar.gate"
 local hello = require "afar.hello"
 local sched = require "afar.sched"
 local spawn = require "afar.spawn"
@@ -106,12 +107,7 @@ local function from_other(p, fd, channel, flags)
   attached:check()
 end
 
---- Gives an fd to a channel of the process's machine. The handle is used up: the channel owns the file. A pipe's end is made non-blocking.
----@param p afar.Process
----@param fd afar.Fd     a socket, a pipe's end, or a regular file
----@param mode "r"|"w"|"rw"  what is read from it goes to the host; what the host sends is written to it
----@return userdata channel
-function attach.channel(p, fd, mode)
+local function channel_of(p, fd, mode)
   fds.near(fd, p, "attach")
   local windows = windows_of(fd)
   local channel = p.machine.stream:channel(windows.to_host, windows.from_host, windows.most)
@@ -122,16 +118,25 @@ function attach.channel(p, fd, mode)
   error(err, 0)
 end
 
---- The same with a copy of the fd: the handle stays. Doesn't wait for the channel, which may be used at once; the second result is to be called before the
---- handle is closed: it waits, and raises what went wrong.
----@return userdata channel, fun() finish
-function attach.copy(p, fd, mode)
+--- Gives an fd to a channel of the process's machine. The handle is used up: the channel owns the file. A pipe's end is made non-blocking.
+---@param p afar.Process
+---@param fd afar.Fd     a socket, a pipe's end, or a regular file
+---@param mode "r"|"w"|"rw"  what is read from it goes to the host; what the host sends is written to it
+---@return userdata channel
+function attach.channel(p, fd, mode) return gate.pass(p, channel_of, p, fd, mode) end
+
+local function copy_of(p, fd, mode)
   if not p.is_root then return attach.channel(p, fd:dup(), mode), function() end end
   fds.near(fd, p, "attach")
   local windows = windows_of(fd)
   local channel = p.machine.stream:channel(windows.to_host, windows.from_host, windows.most)
   return channel, begin_in_root(p, fd, channel, flags_of(fd, mode), true)
 end
+
+--- The same with a copy of the fd: the handle stays. Doesn't wait for the channel, which may be used at once; the second result is to be called before the
+--- handle is closed: it waits, and raises what went wrong.
+---@return userdata channel, fun() finish
+function attach.copy(p, fd, mode) return gate.pass(p, copy_of, p, fd, mode) end
 
 --- A copy of a process's fd that the host itself has, where that is on this machine: its number, the caller's to close; nil where it can't be had.
 ---@return integer?
@@ -141,12 +146,7 @@ function attach.to_host(p, fd)
   return hand_on(p, fd:dup())
 end
 
---- A pipe between a process of this machine and the host, as wide as may be. Returns the process's end, and the number of the host's, which is the
---- caller's to close.
----@param p afar.Process    on this machine
----@param mode "r"|"w"      what the process does with its end
----@return afar.Fd, integer
-function attach.pipe(p, mode)
+local function pipe_of(p, mode)
   local C = p.machine.sys.C
   local ours, theirs
   if p.is_root then
@@ -169,5 +169,12 @@ function attach.pipe(p, mode)
   pcall(theirs.fcntl, theirs, C.F_SETPIPE_SZ, PIPE_SIZE) -- where all that a user may have is in use, it stays as it is
   return theirs, ours
 end
+
+--- A pipe between a process of this machine and the host, as wide as may be. Returns the process's end, and the number of the host's, which is the
+--- caller's to close.
+---@param p afar.Process    on this machine
+---@param mode "r"|"w"      what the process does with its end
+---@return afar.Fd, integer
+function attach.pipe(p, mode) return gate.pass(p, pipe_of, p, mode) end
 
 return attach

@@ -9,6 +9,7 @@ local cloneflags = require "afar.cloneflags"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local fdtable = require "afar.fdtable"
+local gate = require "afar.gate"
 local hello = require "afar.hello"
 local links = require "afar.links"
 local process = require "afar.process"
@@ -361,8 +362,10 @@ end
 
 --- One clone, to its end.
 function clone.make(parent, flags, cgroup)
-  local birth = clone.begin(parent, flags, nil, nil, cgroup)
-  return birth:finish()
+  return gate.pass(parent, function()
+    local birth = clone.begin(parent, flags, nil, nil, cgroup)
+    return birth:finish()
+  end)
 end
 
 local function make(parent, flags, options)

@@ -3,6 +3,7 @@
 
 local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
+local gate = require "afar.gate"
 local hello = require "afar.hello"
 local links = require "afar.links"
 local process = require "afar.process"
@@ -18,18 +19,30 @@ local PATIENCE = 1 -- seconds
 
 local function fail(p, path, message, hint) error(errors.new(p, "persistent", { path }, message, { hint = hint }), 0) end
 
---- What a root must be free of before: its siblings end; nobody else may use its table of fds.
----@param p afar.Process
-function handover.prepare(p, path)
-  local siblings = rawget(p, "siblings")
+--- Calls that may block, and are under way, are waited for.
+local function end_siblings(p, path)
+  local siblings = rawget(p, "siblings") or {}
   rawset(p, "siblings", nil)
-  for _, sibling in ipairs(siblings or {}) do
-    if sibling:is_alive() and sibling.task:in_flight() > 0 then
-      rawset(p, "siblings", siblings)
-      fail(p, path, "a call that may block is under way in it")
+  local waited = 0
+  for i, sibling in ipairs(siblings) do
+    while sibling:is_alive() and sibling.task:in_flight() > 0 do
+      if waited > PATIENCE then
+        rawset(p, "siblings", { unpack(siblings, i) })
+        fail(p, path, "a call that blocks is under way in it")
+      end
+      sched.sleep(0.01)
+      waited = waited + 0.01
     end
     if sibling:is_alive() then sibling:exit(0) end
   end
+end
+
+--- What a root must be free of before: its siblings end; nobody else may use its table of fds; and nothing begins that needs its channels, until
+--- gate.open().
+---@param p afar.Process
+function handover.prepare(p, path)
+  gate.close(p)
+  end_siblings(p, path)
   if tables.is_shared(p) then fail(p, path, "another process uses its table of fds (CLONE_FILES)", "end that one before") end
 end
 

@@ -3,6 +3,7 @@
 local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local gate = require "afar.gate"
 local handover = require "afar.handover"
 local ffi = require "ffi"
 local kept = require "afar.kept"
@@ -197,6 +198,7 @@ process.define("persistent", function(self, path, options)
   local socket = listen(self, whole, is_default)
   local ok, id, facts, memory = pcall(become, self, whole, socket, lease)
   if not ok then
+    gate.open(self)
     pcall(self.unlink, self, whole)
     pcall(socket.close, socket)
     error(id, 0)
@@ -208,11 +210,13 @@ process.define("persistent", function(self, path, options)
   local connected, connection = pcall(first_connection, self, q, whole, id)
   if not connected then
     self.task:fail "lost"
+    gate.open(self)
     error(connection, 0)
   end
   self.machine = session.machine_of(q, {})
   session.attach(self, q, connection)
   session.watch(self)
+  gate.open(self)
   if closing then closing:wait() end
   kept.begin(self, connection.welcome.anchor, facts, memory)
   return self

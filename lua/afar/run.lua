@@ -6,6 +6,7 @@ local command = require "afar.command"
 local errors = require "afar.error"
 local exec = require "afar.exec"
 local fds = require "afar.fd"
+local gate = require "afar.gate"
 local hello = require "afar.hello"
 local nursery = require "afar.nursery"
 local passing = require "afar.passing"
@@ -247,7 +248,7 @@ local function raise(parent, spec, result)
 end
 
 local function run_to_end(self, spec)
-  local child, pipes = start(self, spec)
+  local child, pipes = gate.pass(self, start, self, spec)
   local ok, result = pcall(collect, child, spec, pipes)
   if ok then return result end
   pcall(stop, child, spec.tree) -- what is told is why it was cut short

@@ -158,6 +158,41 @@ describe("a root", function()
     root:disconnect()
   end)
 
+  it("becomes persistent while other coroutines clone, run, and wait", function()
+    local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
+    local inert, program = root:fork(), root:fork():exec { "sh", "-c", "read x; exit 5", stdin = "null" }
+    local from, to = root:pipe2()
+    local got, status
+    local count, done = 0, false
+    afar.nursery(function(n)
+      n:spawn(function() got = from:read() end)
+      n:spawn(function() status = program:wait() end)
+      for i = 1, 6 do
+        n:spawn(function()
+          while not done do
+            if i % 2 == 0 then
+              root:fork():exit(0)
+            else
+              assert.equal("x\n", root:run({ "echo", "x" }).stdout)
+            end
+            count = count + 1
+          end
+        end)
+      end
+      repeat afar.sleep(0.01) until count > 6
+      root:persistent(path)
+      local before = count
+      repeat afar.sleep(0.01) until count > before + 6
+      done = true
+      to:write "y"
+    end)
+    assert.equal("y", got)
+    assert.equal(5, status.code)
+    probe.works(inert)
+    root:exit()
+    root:disconnect()
+  end)
+
   it("is refused that while others use its table of fds", function()
     local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
     local p = root:clone "CLONE_FILES"
