@@ -115,6 +115,9 @@ process.define_recorded("prlimit", function(r, p, pid, resource, new)
   local old_at, new_at = r:scratch(16), 0
   local function put(value, default)
     if value == nil then value = default end
+    if type(value) ~= "number" or value < 0 then
+      error(errors.new(p, "prlimit", { pid, resource }, "a limit is a number from 0 on, or math.huge for none"), 0)
+    end
     return value == math.huge and INFINITY or ffi.new("uint64_t", value)
   end
   if new then

@@ -249,6 +249,9 @@ process.define("wait", function(self, what) return of(self, "wait"):wait(what) e
 --- p:exit(code): ends the process; returns its status once it is gone. A root ends with its connection.
 ---@param code? integer 0..255
 process.define("exit", function(self, code)
+  if code ~= nil and (type(code) ~= "number" or code % 1 ~= 0 or code < 0 or code > 255) then
+    error(errors.new(self, "exit", { code }, "an exit code is a whole number from 0 to 255"), 0)
+  end
   if rawget(self, "session") then return require("afar.persistent").exit(self, code) end
   local child = of(self, "exit")
   local r = requests.record(self)

@@ -107,7 +107,7 @@ end
 function fd.near(value, owner, call)
   call = call or "fd"
   if type(value) == "number" then
-    if value < 0 or value % 1 ~= 0 then error(("%s: %s is no fd"):format(call, value), 0) end
+    if value < 0 or value % 1 ~= 0 or value >= 2 ^ 31 then error(("%s: %s is no fd"):format(call, value), 0) end
     return value
   end
   local ref = requests.argument(value)
@@ -181,7 +181,7 @@ function fd.define(name, f, recorded_form)
     process.define_recorded(name, function(r, _, fd_, ...) return recorded_form(r, fd_, ...) end)
   end
   process.define(name, function(self, fd_, ...)
-    if type(fd_) == "number" then fd_ = fd.borrow(self, fd_) end
+    if type(fd_) == "number" then fd_ = fd.borrow(self, fd.near(fd_, self, name)) end
     if getmetatable(fd_) ~= Fd then error(("%s: an fd was expected, not %s"):format(name, type(fd_)), 2) end
     check_handle(fd_, self, name)
     return f(fd_, ...)

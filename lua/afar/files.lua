@@ -93,6 +93,9 @@ end)
 
 --- A uid or gid, -1 where it stays. Names are looked up by other calls.
 local function id_of(value, call, by)
+  if type(value) == "number" and (value < -1 or value >= 2 ^ 32 or value % 1 ~= 0) then -- the kernel would cut it, to 0 even
+    error(("%s: %s is no user's or group's number"):format(call, tostring(value)), 0)
+  end
   if type(value) ~= "string" then return value or -1 end
   error(("%s: a number was expected, not %q; p:%s has it"):format(call, value, by:format(value)), 0)
 end
@@ -254,6 +257,9 @@ end)
 -- ---- numbers of fds ----
 
 fds.define_recorded("lseek", function(r, fd, offset, whence)
+  if type(offset) == "number" and (offset % 1 ~= 0 or math.abs(offset) >= 2 ^ 63) then
+    error(("lseek: %s is no whole number of bytes"):format(tostring(offset)), 0)
+  end
   return number_of(r:call("lseek", nil, fds.near(fd, r.process, "lseek"), offset or 0, r.sys:const(whence or "SEEK_SET", "SEEK_", "lseek")))
 end)
 
@@ -266,7 +272,7 @@ end
 --- fd:dup2(newfd): newfd, a number or a handle, becomes another handle to the same file; see dup2(2). Close-on-exec from 3 on.
 fds.define_recorded("dup2", function(r, fd, newfd)
   local old = fds.near(fd, r.process, "dup2")
-  local number = type(newfd) == "number" and newfd or fds.near(newfd, r.process, "dup2")
+  local number = fds.near(newfd, r.process, "dup2")
   check_target(r.process, number)
   local ref
   if old == number then

@@ -87,6 +87,8 @@ function pointer.malloc(process, what, count)
   local type_, size
   if type(what) == "number" then
     size = what
+  elseif what == nil then
+    error("malloc: a size or a type was expected", 2)
   else
     type_ = ctype(process, what)
     size = ffi.sizeof(type_) * (count or 1)

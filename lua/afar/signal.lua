@@ -304,6 +304,9 @@ end
 ---@return afar.Signals
 process.define("signals", function(self, set)
   local sys = self.machine.sys
+  if set == nil or (type(set) == "table" and next(set) == nil) then
+    error(errors.new(self, "signals", {}, "which signals? For instance { \"SIGUSR1\" }"), 0)
+  end
   local source = source_of(self)
   local one = setmetatable({ source = source, set = decode(sys, encode(sys, set, "signals")), queue = {}, unread = {}, first = 1, last = 0 }, Signals)
   source.all[one] = true

@@ -56,6 +56,28 @@ do
   numeric[name] = true
 end
 
+--- Whether a number is one that the kernel can be given as it is: any other would be cut to what nobody meant.
+local function fits(value) return value % 1 == 0 and value < 2 ^ 64 and value >= -2 ^ 63 end
+
+local ID_MOST = 2 ^ 32 - 1
+
+local function check_numbers(r, self, call, args, count)
+  for i = 1, count do
+    local value = args[i]
+    if type(value) == "number" and not fits(value) then
+      error(errors.new(self, call, nil, ("argument %d is no whole number that fits into 64 bits: %s"):format(i, tostring(value))), 0)
+    end
+  end
+  -- A user's number that is missing, or is cut to 32 bits, would be 0: root.
+  for i, parameter in ipairs(not call:find "^get" and r.sys.signature[call] or {}) do
+    local value, is_id = args[i], parameter:find "^[ers]?[ug]id$" or parameter == "user" or parameter == "group"
+    if is_id and value == nil then error(errors.new(self, call, nil, parameter .. " is missing"), 0) end
+    if is_id and type(value) == "number" and (value < -1 or value > ID_MOST) then
+      error(errors.new(self, call, nil, ("%s can't be %.0f"):format(parameter, value)), 0)
+    end
+  end
+end
+
 --- A string where a number was meant, "nobody" as a uid, say, must not be put in memory.
 local function check_strings(r, self, call, args)
   for i, parameter in ipairs(r.sys.signature[call] or {}) do
@@ -88,6 +110,7 @@ local function record_syscall(r, self, name, ...)
   end
   local a = { ... }
   check_strings(r, self, shown, a)
+  check_numbers(r, self, shown, a, select("#", ...))
   for i = 1, select("#", ...) do
     a[i] = raw_argument(r, self, a[i])
   end
@@ -108,9 +131,10 @@ end
 
 local function is_simple(name) return not credentials[name] and not sibling.refuses(name) end
 
+local function is_number(value) return value == nil or (type(value) == "number" and fits(value)) end
+
 local function numbers_only(a, b, c, d, e, f)
-  return (a == nil or type(a) == "number") and (b == nil or type(b) == "number") and (c == nil or type(c) == "number")
-    and (d == nil or type(d) == "number") and (e == nil or type(e) == "number") and (f == nil or type(f) == "number")
+  return is_number(a) and is_number(b) and is_number(c) and is_number(d) and is_number(e) and is_number(f)
 end
 
 local function lost(self, name, fate, ...) error(errors.lost(self, name, { n = select("#", ...), ... }, fate), 0) end
