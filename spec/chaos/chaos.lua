@@ -1,5 +1,5 @@
 -- chaos.lua [ROUNDS [SEED]]: a host is killed at a random instant while it changes what a persistent process keeps; another finds all that was
--- acknowledged, nothing half-made, and nothing left over. Prints `N passed, N failed, 0 skipped`.
+-- acknowledged, nothing half-made, and nothing left over. Each fifth host comes over ssh; with an odd seed the process is a root. Prints `N passed, N failed, 0 skipped`.
 
 package.path = "./?.lua;" .. package.path
 
@@ -7,11 +7,13 @@ local afar = require "afar"
 local leaks = require "spec.support.leaks"
 local other = require "spec.support.other_host"
 local probe = require "spec.support.probe"
+local sshd = require "spec.support.sshd"
 
 local rounds, seed = tonumber(arg[1]) or 25, tonumber(arg[2]) or os.time()
 math.randomseed(seed)
 
 local WORKER = assert(io.open "spec/chaos/worker.lua"):read "*a"
+local SSH_EACH = 5
 local FDS_MOST = 24 -- of a process that keeps six things
 
 --- name -> { kind, value }: what was acknowledged, and what was tried after that.
@@ -90,8 +92,8 @@ local function clean(p)
   if probe.fds(p.pid) > FDS_MOST then error(("it has %d fds"):format(probe.fds(p.pid)), 0) end
 end
 
-local function round(path)
-  local worker, _, from = other.start("math.randomseed(0) " .. WORKER, path, tostring(math.random(1e9)))
+local function round(path, config)
+  local worker, _, from = other.start("math.randomseed(0) " .. WORKER, path, tostring(math.random(1e9)), config)
   local killed
   afar.nursery(function(n)
     n:spawn(read_all, from)
@@ -109,10 +111,12 @@ end
 
 local function run(path)
   local passed, failed = 0, 0
-  local pid = tonumber(other.run([[print(require("afar").here:fork():persistent((...)).pid)]], path))
+  local server = sshd.start(1)
+  local which = seed % 2 == 0 and "here:fork()" or "here"
+  local pid = tonumber(other.run(([[print(require("afar").%s:persistent((...)).pid)]]):format(which), path))
   note_inherited(path)
   for i = 1, rounds do
-    local ok, err = pcall(round, path)
+    local ok, err = pcall(round, path, i % SSH_EACH == 0 and server.config or nil)
     if ok then
       passed = passed + 1
     else
@@ -126,6 +130,7 @@ local function run(path)
     print(("FAILED chaos: the process has grown to %d bytes"):format(bytes))
   end
   afar.reconnect(path):exit()
+  server:stop()
   return passed, failed
 end
 

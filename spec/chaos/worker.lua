@@ -2,11 +2,12 @@
 
 local afar = require "afar"
 
-local path, seed = ...
+local path, seed, config = ...
 math.randomseed(tonumber(seed))
 io.stdout:setvbuf "line"
 
-local p = afar.reconnect(path)
+local way = config and afar.here:ssh("afar1", { config = config }) or afar.here
+local p = way:reconnect(path)
 local names = { "a", "b", "c", "d", "e", "f" }
 
 local makers = {
