@@ -42,6 +42,7 @@ struct line {
 struct far {
   struct chance *chance;
   int right;            /* it does nothing wrong */
+  int inner;            /* it is reached over a channel */
   struct bytes in, out; /* of the whole stream */
   uint32_t received;    /* bytes, as the host counts those that it has sent */
   struct line lines[LINES];
@@ -89,6 +90,13 @@ static void remember(const struct far *far, struct line *line, const struct afar
         (struct asked){request->tag, line->chains, request->args[1], request->op, request->flags};
 }
 
+/* Who has answered a CLOSE before it came takes what is still under way for bytes of the next channel of that number:
+ * they make no sense. */
+static int forget_all(struct bytes *in) {
+  bytes_drop(in, bytes_length(in));
+  return 0;
+}
+
 /* Takes one request, if all of it is there. */
 static int take_request(struct far *far, struct line *line) {
   struct afar_request request;
@@ -97,7 +105,10 @@ static int take_request(struct far *far, struct line *line) {
     return 0;
   memcpy(&request, bytes_head(&line->in), sizeof request);
   size_t whole = sizeof request + (request.op == AFAR_OP_WRITE ? request.args[1] : 0);
-  MUST(request.op < AFAR_OP_COUNT && whole <= 1 << 20);
+  int sound = request.op < AFAR_OP_COUNT && whole <= 1 << 20;
+  MUST(sound || (!far->right && (far->inner || line != far->lines)));
+  if (!sound)
+    return forget_all(&line->in);
   if (have < whole)
     return 0;
   bytes_drop(&line->in, whole);
@@ -105,7 +116,7 @@ static int take_request(struct far *far, struct line *line) {
     was_acknowledged(request.args[0]);
     return 1;
   }
-  MUST(!line->is_last);
+  MUST(!line->is_last || !far->right);
   line->is_last = request.op == AFAR_OP_PERSIST;
   line->chains += !(request.flags & AFAR_CHAIN);
   if (!begins_ring(far, line, &request))
@@ -134,13 +145,15 @@ static int take_frame(struct far *far) {
     return 0;
   memcpy(&frame, bytes_head(&far->in), sizeof frame);
   uint32_t type = frame.word >> 24, value = frame.word & 0xffffff;
-  MUST(frame.channel < LINES && (type <= AFAR_PONG || type == AFAR_BELL));
+  int sound = frame.channel < LINES && (type <= AFAR_PONG || type == AFAR_BELL) &&
+              (type != AFAR_DATA || (value > 0 && value <= AFAR_FRAME_MAX));
+  MUST(sound || (!far->right && far->inner));
+  if (!sound)
+    return forget_all(&far->in);
   struct line *line = &far->lines[frame.channel];
   if (type == AFAR_DATA) {
-    MUST(value > 0 && value <= AFAR_FRAME_MAX);
     if (have < sizeof frame + value)
       return 0;
-    /* (Who has answered a CLOSE before it came takes it for that of the next channel of that number.) */
     MUST(frame.channel == 0 || (!line->host_ended && !line->host_closed) || !far->right);
     MUST(frame.channel == 0 || line->host_credit >= value || !far->right);
     line->host_credit -= frame.channel ? value : 0;
@@ -152,7 +165,7 @@ static int take_frame(struct far *far) {
     MUST(!line->host_ended || !far->right);
     line->host_ended = 1;
   } else if (type == AFAR_CLOSE) {
-    MUST(frame.channel > 0 && ((line->kind != LINE_FREE && !line->host_closed) || !far->right));
+    MUST((frame.channel > 0 && line->kind != LINE_FREE && !line->host_closed) || !far->right);
     line->host_closed = 1;
   } else if (type == AFAR_BELL) {
     take_bell(far, value);

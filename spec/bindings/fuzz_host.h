@@ -54,6 +54,7 @@ static void stream_over(struct side *side, int channel, int line) {
   side->stream = lua_touserdata(f.L, side->object);
   side->far.chance = &f.chance;
   side->far.right = f.right;
+  side->far.inner = line != 0;
   side->root = NULL;
   side->above = line;
   make_start(&side->start);
