@@ -5,6 +5,7 @@ local cpu = require "cpu"
 local loop = require "afar.loop"
 
 local SIZE = os.getenv "BENCH_SIZE" or "short"
+local SECONDS = 3
 
 local measure = { rounds = tonumber(os.getenv "BENCH_ROUNDS") or SIZE == "tiny" and 1 or 5, tiny = SIZE == "tiny", long = SIZE == "long" }
 
@@ -29,6 +30,17 @@ function measure.each(count, f)
   return measure.seconds(function()
     for _ = 1, count do f() end
   end) / count * 1e6
+end
+
+--- The same, for some seconds at most: ssh has bad minutes. Returns how many calls it were, too.
+function measure.some(count, f)
+  for _ = 1, count / 10 do f() end
+  local start, done = loop.monotonic(), 0
+  repeat
+    f()
+    done = done + 1
+  until done == count or loop.monotonic() - start > SECONDS
+  return (loop.monotonic() - start) / done * 1e6, done
 end
 
 --- What a program of the baselines prints: a number.
@@ -128,7 +140,7 @@ end
 ---@field mode? string      "one": all on one CPU; "two": the host on one, the process on the other; "free"
 ---@field unit string
 ---@field goal? number|{ plus: number }|{ most: number }
----@field ours fun():number
+---@field ours fun():number, integer?  and how many calls it were, if not what tally says
 ---@field base? fun():number
 ---@field rounds? integer
 ---@field tally? { [1]: afar.Process, [2]: integer }  `ours` makes at least so many system calls in that process
@@ -136,16 +148,16 @@ end
 --- One measurement; and the CPU seconds of all who took part.
 local function timed(f)
   local before = cpu.seconds()
-  local value = f()
-  return value, cpu.seconds() - before
+  local value, calls = f()
+  return value, cpu.seconds() - before, calls
 end
 
 --- What `ours` costs, and how many calls were made meanwhile by the process that is to make them.
 local function timed_ours(row, tally)
   local before = row.tally and row.tally[1]:tally()
-  local value, used = timed(row.ours)
+  local value, used, calls = timed(row.ours)
   if before then
-    tally.asked = tally.asked + row.tally[2]
+    tally.asked = tally.asked + (calls or row.tally[2])
     tally.made = tally.made + row.tally[1]:tally() - before
   end
   return value, used

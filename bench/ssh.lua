@@ -21,7 +21,7 @@ local function calls(far)
       id = id, name = name, unit = "us", goal = goal, tally = { p, CALLS },
       base = function() return measure.program(base) end,
       ours = function()
-        return measure.each(CALLS, function() p:syscall "getppid" end)
+        return measure.some(CALLS, function() p:syscall "getppid" end)
       end,
     }
   end
