@@ -5,7 +5,7 @@ local measure = require "measure"
 local places = require "places"
 
 local CROWD = measure.size(20, 1000, 1000)
-local TURNS = measure.size(2, 20, 50)
+local TURNS = measure.size(2, 10, 50)
 
 return function(mode)
   local p = places.ring()

@@ -18,6 +18,7 @@ for section in "$@"; do
   files | spawn | pipes | strings) modes="one free" ;;
   *) modes=free ;;
   esac
+  [ "$BENCH_SIZE:$section" = tiny:calls ] || [ "$BENCH_SIZE" != tiny ] || modes=free
   for mode in $modes; do
     build/afar bench/run.lua "$section" "$mode"
   done

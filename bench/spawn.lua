@@ -4,7 +4,7 @@ local afar = require "afar"
 local measure = require "measure"
 local places = require "places"
 
-local COUNT, SIDE = measure.size(64, 512, 2048), 64
+local COUNT, SIDE = measure.size(8, 512, 2048), measure.size(4, 64, 64)
 local QUIET = { "/bin/true", stdout = "null", stderr = "null" }
 
 local function program(side)
@@ -38,7 +38,7 @@ return function(mode)
   end
   row("spawn", "clone + exec /bin/true + wait", 1.1, each(function() root:run(QUIET) end), program(1))
   row("spawn-child", "the same, in a child of the root", nil, each(function() child:run(QUIET) end), program(1))
-  row("spawn-64", "the same, 64 side by side", 1.1, side_by_side(root), program(SIDE))
+  row("spawn-64", ("the same, %d side by side"):format(SIDE), 1.1, side_by_side(root), program(SIDE))
   row("clone-exit", "clone + exit + wait", mode == "one" and 1.5 or 3, each(function() root:fork():exit() end), clone)
   row("spawn-collect", "run, outputs collected", nil, each(function() root:run { "/bin/true" } end), program(1))
   row("spawn-calls", "fork; exec; wait, one after the other", nil, each(function() root:fork():exec(QUIET):check() end), program(1))
