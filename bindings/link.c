@@ -29,13 +29,18 @@ static int take_fds(struct link *link, struct msghdr *message) {
       continue;
     bytes_append(&link->fds, CMSG_DATA(c), (c->cmsg_len - CMSG_LEN(0)) / sizeof(int) * sizeof(int));
   }
+  if (message->msg_flags &
+      MSG_CTRUNC) { /* our own table is full: the kernel has dropped it, and its message comes all the same */
+    int lost = LINK_FD_LOST;
+    bytes_append(&link->fds, &lost, sizeof lost);
+  }
   if (bytes_length(&link->fds) > FDS_AHEAD * sizeof(int))
     return wrong(link, "more fds than messages that they belong to");
   return 0;
 }
 
 int link_take_fd(struct link *link) {
-  int fd = -1;
+  int fd = LINK_FD_NONE;
   if (bytes_length(&link->fds) > 0) {
     memcpy(&fd, bytes_head(&link->fds), sizeof fd);
     bytes_drop(&link->fds, sizeof fd);
@@ -157,8 +162,9 @@ void link_close(struct link *link) {
   ring_close(&link->ring);
   ev_io_stop(link->loop->ev, &link->reader);
   ev_io_stop(link->loop->ev, &link->writer);
-  for (int fd = link_take_fd(link); fd >= 0; fd = link_take_fd(link))
-    close(fd);
+  for (int fd = link_take_fd(link); fd != LINK_FD_NONE; fd = link_take_fd(link))
+    if (fd >= 0)
+      close(fd);
   bytes_free(&link->fds);
   close(link->fd);
   link->fd = -1;

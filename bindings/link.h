@@ -28,7 +28,9 @@ void link_open(struct link *link, struct loop *loop, int fd, struct sink *sink);
 void link_use_ring(struct link *link, struct afar_ring *at);
 /* How much of it was taken; the sink is told when there is room again. Negative errno: the link has ended. */
 long link_write(struct link *link, const char *data, size_t length);
-/* The fd of the host's that came with the message that is read now, or -1; the caller's. */
+/* The fd of the host's that came with the message that is read now, the caller's; or LINK_FD_NONE; or LINK_FD_LOST:
+ * there was one, but the host's table is full. */
+enum { LINK_FD_NONE = -1, LINK_FD_LOST = -2 };
 int link_take_fd(struct link *link);
 void link_close(struct link *link);
 

@@ -173,12 +173,12 @@ int task_forget_fd(struct task *task, uint64_t id) {
  * if it is the root's, it stays open there until that ends. */
 static int on_fd(struct task *task, const struct afar_reply *reply) {
   int fd = task->linked ? link_take_fd(&task->link) : task->channel ? channel_take_fd(task->channel) : -1;
-  int awaited = reply->length == 0 && fd >= 0 && task_forget_fd(task, (uint64_t)reply->result);
-  if (awaited)
-    loop_complete(task->loop, (uint64_t)reply->result, fd, FATE_DONE);
+  int came = fd != LINK_FD_NONE && reply->length == 0;
+  if (came && task_forget_fd(task, (uint64_t)reply->result))
+    loop_complete(task->loop, (uint64_t)reply->result, fd == LINK_FD_LOST ? -EMFILE : fd, FATE_DONE);
   else if (task->linked && fd >= 0)
     close(fd);
-  return reply->length == 0 && fd >= 0 ? 0 : wrong(task, "a message that an fd came, without one");
+  return came ? 0 : wrong(task, "a message that an fd came, without one");
 }
 
 static void end_fds(struct task *task, enum fate fate) {

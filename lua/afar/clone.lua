@@ -295,6 +295,11 @@ function Birth:finish()
   local r, child, parent = self.recorder, self.child, self.parent
   if not self.send then r:wait() end
   local ok, err = pcall(r.check, r)
+  if ok and not self.task then
+    ok, err = false, errors.new(parent, "clone", r.args, "its carrier could not be received: the host's own table of fds is full", {
+      name = "EMFILE", hint = "each process takes an fd of the host; ulimit -Hn",
+    })
+  end
   if not ok then
     self:give_up()
     error(err, 0)

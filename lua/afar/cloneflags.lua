@@ -1,5 +1,6 @@
 --- The flags of clone: which may be asked for, which exclude each other, and why the kernel refused.
 
+local ffi = require "ffi"
 local errors = require "afar.error"
 
 local cloneflags = {}
@@ -57,6 +58,13 @@ local function first_line(p, path)
   return ok and text:match "^%S+" or nil
 end
 
+--- The hard limit of RLIMIT_NOFILE, as the machine's hello tells it: soft, hard.
+local function hard_limit(p)
+  local words = ffi.new "uint64_t[2]"
+  ffi.copy(words, p.machine.hello.nofile, 16)
+  return tonumber(words[1])
+end
+
 --- What the kernel may have meant: asked of the machine, after the call failed.
 ---@param err afar.Error
 ---@param number integer  the flags
@@ -73,8 +81,8 @@ function cloneflags.explain(p, err, number)
     err.hint = "new namespaces take CAP_SYS_ADMIN, which CLONE_NEWUSER beside them gives"
   elseif err.name == "EINVAL" and has(number, C.CLONE_PARENT) then
     err.hint = "the init of a pid namespace has no parent to give its children"
-  elseif err.name == "EMFILE" then
-    err.hint = ("each child takes up to three fds here; the hard limit of RLIMIT_NOFILE is %d"):format(p.machine.hello.nofile_hard or 0)
+  elseif err.name == "EMFILE" and not err.message then
+    err.hint = ("each child takes up to three fds here; the hard limit of RLIMIT_NOFILE is %.0f"):format(hard_limit(p))
   elseif err.name == "EAGAIN" then
     err.hint = "RLIMIT_NPROC, pids.max of the cgroup, or kernel.pid_max is reached"
   end

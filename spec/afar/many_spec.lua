@@ -27,6 +27,55 @@ describe("many children", function()
   end)
 end)
 
+describe("ten thousand children", function()
+  local h = afar.here
+
+  --- As many as asked for, in families; or the error that ends it.
+  local function grow(families, each)
+    local parents, kids, count, err = {}, {}, 0, nil
+    local ok, why = pcall(afar.nursery, function(n)
+      for i = 1, families do parents[i] = h:fork() end
+      for i = 1, families do
+        n:spawn(function()
+          for _ = 1, each do
+            local kid = parents[i]:fork()
+            count = count + 1
+            kids[count] = kid
+          end
+        end)
+      end
+    end)
+    if not ok then err = why end
+    return parents, kids, err
+  end
+
+  it("live at once and answer; where a limit comes before, the error says which", function()
+    local most = (os.getenv "AFAR" or ""):find "asan" and 2000 or 10000 -- sanitizers take long
+    local before = probe.holds(h)
+    local parents, kids, err = grow(20, most / 20)
+    if err then
+      assert.is_true(err.name == "EMFILE" or err.name == "EAGAIN", tostring(err))
+      assert.is_string(err.hint)
+    else
+      assert.equal(most, #kids)
+    end
+    assert.is_true(#kids >= 200)
+    local seen = {}
+    for _, kid in ipairs(kids) do
+      assert.equal(kid.pid, kid:getpid())
+      seen[kid.pid] = true
+    end
+    local different = 0
+    for _ in pairs(seen) do different = different + 1 end
+    assert.equal(#kids, different)
+    for _, parent in ipairs(parents) do parent:exit(0) end
+    assert.is_true(probe.soon(function() return not probe.runs(kids[#kids].pid) end))
+    assert.is_true(probe.soon(function() return not kids[1]:is_alive() end, 10))
+    parents, kids, seen = nil, nil, nil -- luacheck: ignore
+    assert.equal(before.fds, probe.holds(h, before).fds)
+  end)
+end)
+
 describe("many waits", function()
   local h = afar.here
 
