@@ -240,7 +240,10 @@ function Child:has_ended() return self.status ~= nil end
 
 local function of(self, call)
   local child = self.child
-  if not child then error(errors.new(self, call, {}, "it is a root: it ends with its connection"), 0) end
+  if not child then
+    local why = rawget(self, "session") and "it is no child of what this script has" or "it is a root: it ends with its connection"
+    error(errors.new(self, call, {}, why), 0)
+  end
   return child
 end
 

@@ -223,9 +223,10 @@ function exec.failed(p, r)
   error(err, 0)
 end
 
-local function refuse_root(p, spec)
-  if not p.is_root then return end
-  error(errors.new(p, "exec", { n = 1, table.concat(spec, " ") }, "a root must stay what it is", { hint = "p:fork():exec{...}" }), 0)
+local function refuse_stub(p, spec)
+  local what = p.is_root and "a root" or rawget(p, "session") and "a persistent process"
+  if not what then return end
+  error(errors.new(p, "exec", { n = 1, table.concat(spec, " ") }, what .. " must stay what it is", { hint = "p:fork():exec{...}" }), 0)
 end
 
 --- Siblings, which are there for calls that block, would stay with what is executed.
@@ -250,7 +251,7 @@ end
 process.define("exec", function(self, spec)
   command.check(self, "exec", spec)
   spec = passing.resolve(self, spec, rawget(self, "carrier"))
-  refuse_root(self, spec)
+  refuse_stub(self, spec)
   sched.check()
   end_siblings(self)
   tables.leave(self, true) -- only then does the carrier's end tell that the exec was done

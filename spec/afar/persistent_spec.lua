@@ -149,6 +149,7 @@ describe("a persistent process", function()
     assert.matches("a path, or a name, was expected", tostring(error_of(p.persistent, p, 7)))
     p:persistent(path)
     assert.matches("it is persistent already, at ", tostring(error_of(p.persistent, p, path)))
+    assert.matches("a persistent process must stay what it is; p:fork%(%):exec{...}$", tostring(error_of(p.exec, p, { "true" })))
     p:exit()
   end)
 

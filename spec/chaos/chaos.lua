@@ -1,5 +1,6 @@
 -- chaos.lua [ROUNDS [SEED]]: a host is killed at a random instant while it changes what a persistent process keeps; another finds all that was
--- acknowledged, nothing half-made, and nothing left over. Each fifth host comes over ssh; with an odd seed the process is a root. Prints `N passed, N failed, 0 skipped`.
+-- acknowledged, nothing half-made, and nothing left over. Each fifth host comes over ssh; with an odd seed the process is a root.
+-- Prints `N passed, N failed, 0 skipped`.
 
 package.path = "./?.lua;" .. package.path
 
