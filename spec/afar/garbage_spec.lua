@@ -1,0 +1,31 @@
+--- What calls leave for the garbage collector: counted, with the collector stopped.
+
+local afar = require "afar"
+
+describe("a call leaves", function()
+  --- Bytes a call of `f`.
+  local function garbage(count, f)
+    for _ = 1, 500 do f() end
+    collectgarbage()
+    collectgarbage "stop"
+    local before = collectgarbage "count"
+    for _ = 1, count do f() end
+    local bytes = (collectgarbage "count" - before) * 1024 / count
+    collectgarbage "restart"
+    return bytes
+  end
+
+  it("nothing, where it takes and answers numbers", function()
+    assert.is_true(garbage(5000, function() afar.here:getppid() end) < 8)
+    assert.is_true(garbage(5000, function() afar.here:syscall("getppid") end) < 8)
+  end)
+
+  it("no lists that grow with each chain", function()
+    local bytes = garbage(50, function()
+      afar.here:chain(function(c)
+        for _ = 1, 256 do c:getppid() end
+      end)
+    end)
+    assert.is_true(bytes < 256 * 200, bytes)
+  end)
+end)
