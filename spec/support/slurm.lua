@@ -36,6 +36,7 @@ function slurm.missing()
   for _, name in ipairs(PROGRAMS) do
     if not pcall(afar.here.which, afar.here, name) then return "needs " .. name end
   end
+  if not afar.here:run({ "id", "-un", check = false }).status.ok then return "needs a user who has a name" end
 end
 
 --- Ports that nobody uses at this moment.

@@ -50,7 +50,7 @@ function Limit:tick()
   local boot = self.boot
   local message = ("no root came up within %g s: %s"):format(self.seconds, stage(boot))
   local hint = "timeout = seconds gives it more time"
-  self.expire(errors.new(boot.p, boot.call, { boot.name }, message, { name = "timeout", hint = hint, stderr = boot.said }))
+  self.expire(errors.new(boot.p, boot.call, { boot.name }, message, { name = "timeout", timeout = true, hint = hint, stderr = boot.said }))
 end
 
 --- Runs `f(...)`, an answer of a person's: that time doesn't count, and then it begins anew.
