@@ -204,7 +204,7 @@ local function answer(self)
     if not stub then raise_problem(self, "machine", what) end
     self.asked = self.asked + 1
     if self.asked > ASKED_MOST then raise_problem(self, "greedy", "") end
-    self.stream:raw(script.stub_lines(stub))
+    self.stream:raw(details == "base64" and script.base64_lines(require("afar.packed")[what]) or script.stub_lines(stub))
   end
 end
 

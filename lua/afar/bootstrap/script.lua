@@ -7,6 +7,7 @@
 --   MARKER AFAR...             has a root: what follows the marker is the hello, binary (see doc/protocol.md)
 --   MARKER-send MACHINE        writes `stub_lines(stub of MACHINE)` to the far side's stdin; may be asked again, once a
 --                              directory, where a shell can't tell beforehand that a directory is noexec
+--   MARKER-send MACHINE base64 writes `base64_lines(stub of MACHINE, compressed by gzip)`: a third of the bytes
 --   MARKER-error WHAT DETAILS  raises; nothing more comes. WHAT is `machine` (DETAILS: what uname -m says) or
 --                              `noexec` (DETAILS: the directories that were tried)
 --
@@ -36,13 +37,14 @@ local PARTS = {
   "k(){ command -v $1 >&7 2>&7;};",
   "case $h in @MACHINES@*)echo \"$m-error machine $h\";exit 1;;esac;",
   "[ -t 0 ]&&stty raw -echo;",
-  '[ -z "$s" ]||if k base64;then D="base64 -d";elif k openssl;then D="openssl base64 -d -A";',
+  'if k base64;then D="base64 -d";elif k openssl;then D="openssl base64 -d -A";',
   'elif k busybox&&echo|busybox base64 >&7 2>&7;then D="busybox base64 -d";',
   'elif k perl;then D="perl -MMIME::Base64 -e print(decode_base64(<STDIN>))";fi;@UNPACK@',
   -- The stub's bytes, to stdout. Where the stream ends amid them there is nobody left to work for.
-  'w(){ if [ "$D" ];then echo $s|$D|$Z;else while IFS= read -r l;do case $l in .)return 0;;esac;printf "$l";done;exit 1;fi;};',
+  'g(){ while IFS= read -r l;do case $l in .)return 0;;esac;$1 "$l";done;kill $$;exit 1;};',
+  'w(){ if [ "$D" ];then { if [ "$s" ];then echo $s;else g echo;fi;}|$D|$Z;else g printf;fi;};',
   'a(){ f=$d/.afar-$m;{ x=$f;[ $1 = n ]||{ exec 9<"$f";rm -f "$f";x=/proc/self/fd/9;};',
-  'chmod 700 "$x"&&[ -x "$x" ]&&{ [ "$D" ]||echo "$m-send $h";}&&w >&8;} 8>"$f"',
+  'chmod 700 "$x"&&[ -x "$x" ]&&{ [ "${D:+$s}" ]||echo "$m-send $h${D:+ base64}";}&&w >&8;} 8>"$f"',
   '&&{ "$x" <&- >&7;[ $? = 64 ];}||{ r;return 1;};};',
   -- Where a decoder is there but does not work, nothing could be executed: once more, by asking.
   'set -C;umask 077;while :;do t=;for d in "$XDG_RUNTIME_DIR" /dev/shm "$TMPDIR" /tmp /var/tmp "$HOME" .;do ',
@@ -52,7 +54,7 @@ local PARTS = {
   'case $x in "$f")AFAR_UNLINK=$f;export AFAR_UNLINK;exec "$x" $m 0 1;;*)exec "$x" $m 0 1 9;;esac',
 }
 
--- What the stubs in the command go through behind their decoding; without it the far side asks for them, as they are.
+-- What stubs go through behind their decoding; without it the far side asks for them, as they are.
 local UNPACK = {
   gzip = 'if k gzip;then Z="gzip -dc";elif k busybox&&echo|busybox gzip >&7 2>&7;then Z="busybox gzip -dc";else D=;fi;',
   plain = "Z=cat;",
@@ -120,7 +122,7 @@ function script.command(opts)
     MARKER_HEAD = marker:sub(1, 16),
     MARKER_TAIL = marker:sub(17),
     MACHINES = machine_arms(opts.stubs or {}),
-    UNPACK = is_packed(opts.stubs or {}) and UNPACK.gzip or UNPACK.plain,
+    UNPACK = (is_packed(opts.stubs or {}) or not next(opts.stubs or {})) and UNPACK.gzip or UNPACK.plain,
   }
   local text = table.concat(PARTS):gsub("@([A-Z_]+)@", values)
   local command = "exec /bin/sh -c '" .. text .. "'"
@@ -152,6 +154,12 @@ function script.stub_lines(bytes)
   end
   lines[#lines + 1] = ".\n"
   return table.concat(lines, "\n")
+end
+
+--- Bytes as lines of base64.
+---@param bytes string
+function script.base64_lines(bytes)
+  return encode(bytes):gsub(("."):rep(LINE_BYTES), "%0\n") .. "\n.\n"
 end
 
 --- Looks for the next message in what has come from the far side.
