@@ -25,13 +25,13 @@ return function()
     local source, target = far.dir .. "/tree", far.dir .. "/copy"
     make_tree(source)
     local root = far:root()
+    local function fresh() assert(os.execute("rm -rf " .. target) == 0) end
     local function row(id, name, base, ours)
-      local function fresh() assert(os.execute("rm -rf " .. target) == 0) end
       measure.row {
-        id = id, name = ("%d files of 2 KB %s, round trip 50 ms"):format(FILES, name), unit = "s", goal = 1.3, rounds = ROUNDS,
+        id = id, name = ("%d files of 2 KB %s, 50 ms"):format(FILES, name), unit = "s", goal = 1.3, rounds = ROUNDS,
         base = function()
           fresh()
-          local seconds = far:transfer(base)
+          local seconds = base()
           same(source, target)
           return seconds
         end,
@@ -43,11 +43,20 @@ return function()
         end,
       }
     end
-    row("small-to", "to there", ("tar c -C %s . | SSH 'mkdir %s && tar x -C %s'"):format(source, target, target), function()
-      afar.here:copy_tree(source, root, target)
+    --- Once from nothing, login and all, as one would type it; once between two that are connected already.
+    local function both(id, name, command, copy)
+      row(id, name .. ", login and all", function() return far:shell(command) end, function()
+        local new = far:root()
+        copy(new)
+        new:disconnect()
+      end)
+      row(id .. "-connected", name, function() return far:transfer(command) end, function() copy(root) end)
+    end
+    both("small-to", "to there", ("tar c -C %s . | SSH 'mkdir %s && tar x -C %s'"):format(source, target, target), function(there)
+      afar.here:copy_tree(source, there, target)
     end)
-    row("small-from", "from there", ("mkdir %s && SSH 'tar c -C %s .' | tar x -C %s"):format(target, source, target), function()
-      root:copy_tree(source, afar.here, target)
+    both("small-from", "from there", ("mkdir %s && SSH 'tar c -C %s .' | tar x -C %s"):format(target, source, target), function(there)
+      there:copy_tree(source, afar.here, target)
     end)
     root:disconnect()
   end)

@@ -20,7 +20,7 @@ local ROWS = {
   ssh = {
     "ssh-call", "ssh-call-child", "bootstrap", "bootstrap-slow", "bulk-from", "bulk-to", "bulk-read", "bulk-slow-from", "bulk-slow-to", "bulk-slow-read",
   },
-  small = { "small-to", "small-from" },
+  small = { "small-to", "small-to-connected", "small-from", "small-from-connected" },
   many = { "many", "many-memory" },
 }
 
