@@ -15,30 +15,46 @@ local services = {
   { name = "broken", command = { "/no/such/program" }, tries = 2 },
 }
 
-local LOG_SIZE, LOGS_KEPT = 20, 2 -- bytes before the log is put aside, and how many stay
+local LOG_SIZE, LOGS_KEPT = 20, 2 -- bytes after which the log is put aside, also while its program runs; and how many stay
 
---- The log, opened anew: when it has grown large it becomes name.1, that name.2, and so on.
-local function open_log(path)
-  local found = afar.try(here.stat, here, path)
-  if found and found.st_size > LOG_SIZE then
-    for i = LOGS_KEPT, 1, -1 do
-      afar.try(here.rename, here, i == 1 and path or path .. "." .. i - 1, path .. "." .. i)
-    end
+--- Puts the log aside: it becomes name.1, that name.2, and so on.
+local function rotate(path)
+  for i = LOGS_KEPT, 1, -1 do
+    afar.try(here.rename, here, i == 1 and path or path .. "." .. i - 1, path .. "." .. i)
   end
-  return here:open(path, "O_WRONLY|O_CREAT|O_APPEND", "0600")
+end
+
+--- Writes into the log what comes from the pipe, until nobody has its other end any more.
+local function keep_log(path, from)
+  local function open() return here:open(path, "O_WRONLY|O_CREAT|O_APPEND", "0600") end
+  local log = open()
+  local size = log:fstat().st_size
+  for line in from:lines() do
+    if size + #line + 1 > LOG_SIZE then
+      log:close()
+      rotate(path)
+      log, size = open(), 0
+    end
+    size = size + log:write(line .. "\n")
+  end
+  log:close()
+  from:close()
 end
 
 --- Runs it once, in a process group of its own; its status, or why it could not be started.
 local function run_once(service)
-  local log = open_log(dir .. "/" .. service.name .. ".log")
+  local from, to = here:pipe2()
   local p = here:fork()
-  local mine = p:inherit(log)
-  log:close()
-  p:setpgid(0, 0)
-  local child, err = afar.try(p.exec, p, { stdout = mine, stderr = mine, unpack(service.command) })
-  if child then return child:wait() end
-  p:exit(127)
-  return err
+  local mine = p:inherit(to)
+  to:close()
+  return afar.nursery(function(n)
+    n:spawn(keep_log, dir .. "/" .. service.name .. ".log", from)
+    p:setpgid()
+    local child, err = afar.try(p.exec, p, { stdout = mine, stderr = mine, unpack(service.command) })
+    if child then return child:wait() end
+    p:exit(127)
+    return err
+  end)
 end
 
 local function supervise(service)
