@@ -120,8 +120,8 @@ for _, name in ipairs { "here", "over pipes" } do
           for _, call in ipairs { "open", "stat", "mkdir", "unlink", "chdir", "read_file", "chroot" } do
             assert.equal("ENAMETOOLONG", raised.err(p[call], p, path).name, call)
           end
-          assert.equal("ENAMETOOLONG", raised.err(p.write_file, p, path, "x").name)
         end
+        assert.equal("ENAMETOOLONG", raised.err(p.write_file, p, component, "x").name)
         assert.equal("E2BIG", raised.err(p.exec, p, { "true", ("x"):rep(200000) }).name)
         local many = { "true" }
         for i = 2, 41 do many[i] = ("x"):rep(100000) end

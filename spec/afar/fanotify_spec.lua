@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local raised = require "spec.support.raised"
@@ -35,6 +36,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end
 
       it("tells what happens, in order, with names and with who did it", function()
+        superuser.needed()
         p:mkdir(dir .. "/sub")
         local watch = p:fanotify({ dir, dir .. "/sub" }, "FAN_CREATE|FAN_DELETE|FAN_MOVED_FROM|FAN_MOVED_TO|FAN_ONDIR")
         local seen = {}
@@ -61,6 +63,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("watches a filesystem as a whole, and says where in it something happens", function()
+        superuser.needed()
         local watch = p:fanotify("/tmp", "FAN_CREATE|FAN_ONDIR", { whole = "filesystem" })
         p:mkdir_p(dir .. "/x/y/z")
         local seen = {}
@@ -73,6 +76,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("waits without blocking the process, until it is closed", function()
+        superuser.needed()
         local watch, names = p:fanotify(dir, "FAN_CREATE"), {}
         afar.timeout(5, afar.nursery, function(n)
           n:spawn(function()
@@ -88,6 +92,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("decides who may open what", function()
+        superuser.needed()
         create(dir .. "/secret")
         create(dir .. "/public")
         local watch = p:fanotify(dir, "FAN_OPEN_PERM")
@@ -115,6 +120,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("gives the files themselves where asked", function()
+        superuser.needed()
         p:write_file(dir .. "/file", "content")
         local watch = p:fanotify(dir, "FAN_CLOSE_WRITE", { keep_fds = true })
         local file = p:open(dir .. "/file", "O_WRONLY|O_APPEND")
@@ -129,6 +135,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("tells nobody special names in what is theirs, and refuses the rest with a reason", function()
+        superuser.needed()
         p:chown(dir, 1234, 1234)
         local user = way.root:fork()
         user:setresgid(1234, 1234, 1234)
@@ -149,6 +156,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("refuses bad input, and leaves nothing open", function()
+        superuser.needed()
         assert.is_true(can "FAN_CLASS_NOTIF")
         fails("a path, or a list of paths, was expected", p.fanotify, p, 7, "FAN_CREATE")
         fails("which events?", p.fanotify, p, dir)

@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local NAMESPACES = {
@@ -131,6 +132,7 @@ describe("flags of clone", function()
   for name, most in pairs { here = 3, ["over pipes"] = 2 } do
     ways.over(ways.get(name), function(way)
       it("go together wherever the kernel allows it; else the error says which do not", function()
+        superuser.needed()
         local before = probe.holds(way.root)
         local path = cgroup()
         local group = path and way.root:open(path, "O_RDONLY|O_DIRECTORY")
@@ -146,6 +148,7 @@ describe("flags of clone", function()
       end)
 
       it("that its place allows nobody say so", function()
+        superuser.needed()
         local init = way.root:clone "CLONE_NEWPID"
         local ok, err = pcall(init.clone, init, "CLONE_PARENT")
         assert.is_false(ok)

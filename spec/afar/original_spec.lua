@@ -1,6 +1,7 @@
 -- Behaviours that no other spec has by itself; see spec/behaviours.lua, which says where each of them is.
 
 local afar = require "afar"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local raised = require "spec.support.raised"
@@ -67,6 +68,7 @@ for _, name in ipairs { "here", "over pipes" } do
   describe("the end of an init", function()
     ways.over(ways.get(name), function(way)
       it("ends a cat on a socketpair, whose other end is the parent's", function()
+        superuser.needed()
         local mine, theirs = way.root:socketpair()
         local init = way.root:clone "CLONE_NEWPID|CLONE_FILES"
         local child = init:fork()
@@ -82,6 +84,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("ends the orphans of a shell that had ended before", function()
+        superuser.needed()
         local from, to = way.root:pipe2()
         local init = way.root:clone "CLONE_NEWPID"
         local shell = init:fork()

@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local fails = require("spec.support.raised").saying
@@ -136,6 +137,7 @@ for _, name in ipairs { "here", "over pipes" } do
   describe("the death signal", function()
     ways.over(ways.get(name), function(way)
       it("stays whatever credentials change, and a process ends with its parent then", function()
+        superuser.needed()
         local changes = {
           function(p) p:setuid(1234) end,
           function(p) p:setgid(1234) end,
@@ -165,6 +167,7 @@ for _, name in ipairs { "here", "over pipes" } do
       end)
 
       it("is kept by what is executed as another user", function()
+        superuser.needed()
         local parent = way.root:fork()
         local p = parent:fork()
         p:setresgid(1234, 1234, 1234)
