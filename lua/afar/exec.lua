@@ -151,14 +151,14 @@ function exec.begin(p, spec, is_final)
   error(err, 0)
 end
 
---- Which of several failures says most: that it may not be executed, rather than that it isn't there.
+--- Which of several failures says most: as execvp(3), that it may not be executed rather than that it isn't there, and anything else rather than both.
 local function worst(r)
   local best
   for _, ref in ipairs(r.tried) do
     local result = r:result(ref)
     local missing = result == -r.C.ENOENT or result == -r.C.ENOTDIR or result == -r.C.ECANCELED
+    if result < 0 and not missing and result ~= -r.C.EACCES then return -result end
     if result < 0 and (not best or not missing) then best = -result end
-    if result < 0 and not missing then break end
   end
   return best
 end
