@@ -15,7 +15,7 @@ print("size", fd:fstat().st_size == #text and "as stat says" or "odd")
 fd:close()
 
 -- Those that have no method of their own are called all the same, numbers and strings as they are.
-print("priority", 20 - p:syscall("getpriority", 0, 0))
+print("process group", p:getpgrp(), "highest priority", p:sched_get_priority_max(p.machine.sys.C.SCHED_FIFO))
 
 -- What fails is raised as an object that knows the call, its arguments, the process and the errno.
 local found, err = afar.try(p.open, p, "/no/such/file")
