@@ -59,6 +59,7 @@ end
 
 local function stop(server)
   server:kill "SIGTERM"
+  if not afar.try(afar.timeout, 3, server.wait, server) then server:kill "SIGKILL" end -- one that has just started may miss the first
   server:wait()
 end
 
