@@ -1,5 +1,6 @@
 #!/bin/sh
-# A throwaway OpenSSH server on loopback, with keys of its own; no root needed, and it only knows the user who starts it.
+# A throwaway OpenSSH server on loopback, with keys of its own; no root needed, and it only knows the user who starts it. That one has an
+# empty HOME there: what the own dot files start at each login is nobody's business here, and may be slow.
 #
 #   sshd.sh start DIR [N]   makes DIR, prints the path of an ssh_config: ssh -F CONFIG afar1 (to afarN, 3 unless told)
 #   sshd.sh stop DIR        ends it with all its sessions, and removes DIR
@@ -52,7 +53,7 @@ PrintMotd no
 PrintLastLog no
 MaxStartups 200
 MaxSessions 200
-SetEnv AFAR_SSHD=$dir XDG_STATE_HOME=$dir/state${AFAR_SPEC_RUN:+ AFAR_SPEC_RUN=$AFAR_SPEC_RUN}
+SetEnv HOME=$dir/home AFAR_SSHD=$dir XDG_STATE_HOME=$dir/state${AFAR_SPEC_RUN:+ AFAR_SPEC_RUN=$AFAR_SPEC_RUN}
 Subsystem sftp internal-sftp
 END
 }
@@ -112,6 +113,7 @@ start() {
   umask 077
   mkdir "$1"
   dir=$(cd "$1" && pwd) pam=no
+  mkdir "$dir/home"
   trap 'rm -rf "$dir"' 0
   if [ "$(id -u)" = 0 ]; then
     mkdir -p -m 755 /run/sshd
