@@ -21,7 +21,9 @@ describe("a process", function()
       assert.equal(("process %d on %s"):format(way.root.pid, way.root.machine.name), tostring(way.root))
     end)
 
-    it("has the environment of its root", function() assert.equal(os.getenv "HOME", way.root.environ.HOME) end)
+    it("has the environment of its root", function()
+      assert.equal(way.root:run({ "sh", "-c", "echo $HOME" }).stdout, way.root.environ.HOME .. "\n")
+    end)
 
     it("waits and works at once", function()
       probe.works(way.root)
