@@ -64,6 +64,7 @@ end
 ---@field pidfd integer     in the parent's table
 ---@field status? afar.Status once it was awaited
 ---@field argv? string[]    what it execed
+---@field private? boolean  nobody but who waits for it can kill it
 local Child = { __name = "child" }
 Child.__index = Child
 
@@ -146,7 +147,7 @@ function children.adopt(parent, pid, pidfd, argv)
   return self
 end
 
---- Only once the end is known here: who kills it until then must not meet another process under its pidfd's number.
+--- Once the end is known here: who kills it until then must not meet another process under its pidfd's number.
 local function close_pidfd(parent, pidfd)
   local r = requests.record(parent)
   r:call("close", { may_fail = true }, pidfd)
@@ -162,11 +163,16 @@ local function reap(self)
   local plain = parent.machine.plain_clone
   r:call("waitid", nil, plain and P_PID or P_PIDFD, plain and self.pid or self.pidfd, info, WEXITED, 0)
   local got = r:fetch(info, 128)
+  if self.private then r:call("close", { may_fail = true }, self.pidfd) end
   r:submit()
   if r:wait() == nil and r:result(hold) == -parent.machine.sys.C.ECANCELED then return false end
   r:check()
   self.state.reaped = true
-  close_pidfd(parent, self.pidfd)
+  if self.private then
+    parent.table.internal[self.pidfd] = nil
+  else
+    close_pidfd(parent, self.pidfd)
+  end
   self.status = status_of(parent.machine, r:data(got))
   release(self.state)
   if self.inert and self.inert[1] then require("afar.tables").ended(self.inert[1]) end

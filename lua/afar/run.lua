@@ -80,7 +80,6 @@ local function read_fd(fd)
     if data == "" then break end
     parts[#parts + 1] = data
   end
-  fd:close()
   return table.concat(parts)
 end
 
@@ -146,11 +145,21 @@ local function record_after(birth, pipes)
   return r
 end
 
-local function drop(pipes)
+--- Gives up the parent's ends, all at once.
+local function drop(parent, pipes)
+  local ends = {}
   for _, pipe in pairs(pipes) do
     pipe.space:free(pipe.at, 8)
     if pipe.channel then pipe.channel:close() end
-    if pipe.fd then pipe.fd:close() end
+    if pipe.fd and not pipe.fd.state.closed then ends[#ends + 1] = pipe.fd end
+  end
+  if #ends == 0 then return end
+  if parent:is_alive() then
+    parent:chain(function(c)
+      for _, fd in ipairs(ends) do c:close(fd) end
+    end)
+  else
+    for _, fd in ipairs(ends) do fd:close() end
   end
 end
 
@@ -161,7 +170,7 @@ local function collect(child, spec, pipes)
     return setmetatable(result, Result)
   end
   nursery.nursery(function(n)
-    n:defer(drop, pipes)
+    n:defer(drop, child.parent, pipes)
     if pipes.stdin then n:spawn(write_end, pipes.stdin, spec.stdin) end
     for _, name in ipairs { "stdout", "stderr" } do
       if pipes[name] then
@@ -194,8 +203,8 @@ local function adopt_all(after, parent, pipes)
 end
 
 --- It could not be started: nothing of it stays.
-local function undo(child, born, running, pipes)
-  drop(pipes)
+local function undo(parent, child, born, running, pipes)
+  drop(parent, pipes)
   if not born then return end
   if running then return stop(child.child) end
   pcall(child.exit, child, 127)
@@ -215,10 +224,10 @@ local function start(parent, spec)
   local failure = exec_chain
   if running then running, failure = pcall(exec.finish, child, exec_chain) end
   if born and adopted and running then
-    child.child.argv = spec
+    child.child.argv, child.child.private = spec, true
     return child.child, pipes
   end
-  undo(child, born, running, pipes)
+  undo(parent, child, born, running, pipes)
   if not born and clone.turn_plain(parent, err) then return start(parent, spec) end
   error(not born and err or not running and failure or why, 0)
 end

@@ -129,7 +129,7 @@ describe("round trips to a far machine", function()
   it("3 at most: run", function()
     local child = root:fork()
     assert.is_true(trips(root.run, root, { "true" }) <= 3)
-    assert.is_true(trips(child.run, child, { "true" }) <= 4)
+    assert.is_true(trips(child.run, child, { "true" }) <= 5) -- 4, unless what comes of its clone and of its exec comes in two pieces
     child:exit(0)
   end)
 
