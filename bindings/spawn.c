@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
+#include <linux/close_range.h>
 #include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
@@ -52,12 +53,21 @@ static int program_fd(const char *image, size_t length) {
 enum { CARRIER = 3, ARENA = 4 };
 
 /* In the child, between fork and exec: only what is safe there. Fds 0 to 2 stay, 3 is the carrier, 4 the arena. */
+/* What the host got from whoever started it is for none of the programs that will run below the root. */
+static void close_at_exec(int from) {
+  if (syscall(SYS_close_range, from, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
+    return;
+  for (int fd = from; fd < 1024; fd++) /* before Linux 5.11 */
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 static void become_root(int program, int carrier, int arena, char **args) {
   int high_program = fcntl(program, F_DUPFD_CLOEXEC, 10), high_arena = fcntl(arena, F_DUPFD_CLOEXEC, 10);
   dup2(carrier, CARRIER);
   fcntl(CARRIER, F_SETFD, 0);
   if (high_arena >= 0)
     dup2(high_arena, ARENA);
+  close_at_exec(high_arena >= 0 ? ARENA + 1 : CARRIER + 1);
   fexecve(high_program, args, environ);
   _exit(127);
 }

@@ -347,6 +347,11 @@ describe("the command", function()
     end)
   end)
 
+  it("passes on none of the fds that it was started with, but 0, 1 and 2", function()
+    local script = quote [[io.write(require("afar").here:run { "sh", "-c", "for n in 3 5 7 9; do true 2>/dev/null <&$n && echo $n; done; echo end" }.stdout)]]
+    gives("end\n", sh("exec 3</dev/null 5</dev/null 7</dev/null 9</dev/null; $AFAR -e " .. script))
+  end)
+
   describe("the prompt", function()
     local terminal
 
