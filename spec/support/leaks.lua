@@ -84,12 +84,33 @@ local function is_ours(process, all)
   return environ and (environ .. "\0"):find(own_mark .. "\0", 1, true) ~= nil
 end
 
+--- What the fds of a process are: "12 (pipe:[345])"; and how many.
+local function fds_of(pid)
+  local list = names("/proc/" .. pid .. "/fd")
+  local fds = { count = #list }
+  for _, name in ipairs(list) do
+    local target = lfs.symlinkattributes("/proc/" .. pid .. "/fd/" .. name, "target")
+    fds[("%s (%s)"):format(name, target or "closed since")] = true
+  end
+  return fds
+end
+
+--- Those that were not there before, in one text.
+local function new_fds(now, before)
+  local list = {}
+  for fd in pairs(now) do
+    if not before[fd] then list[#list + 1] = fd end
+  end
+  table.sort(list)
+  return table.concat(list, ", ")
+end
+
 --- key -> process: our descendants, and whoever inherited our mark.
 local function our_processes()
   local all, ours = all_processes(), {}
   for pid, process in pairs(all) do
     if pid ~= own_pid and is_ours(process, all) then
-      process.fds = #names("/proc/" .. pid .. "/fd")
+      process.fds = fds_of(pid)
       ours[process.key] = process
     end
   end
@@ -144,8 +165,9 @@ local function compare(before)
     end
   end
   for key, process in pairs(now.processes) do
-    local more = process.fds - (before.processes[key] or process).fds
-    if more > 0 then left[#left + 1] = ("%s has %d more fds"):format(process.label, more) end
+    local old = (before.processes[key] or process).fds
+    local more = process.fds.count - old.count
+    if more > 0 then left[#left + 1] = ("%s has %d more fds; new are %s"):format(process.label, more, new_fds(process.fds, old)) end
   end
   table.sort(left)
   return left
