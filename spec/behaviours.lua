@@ -37,6 +37,7 @@ CLONE-05 | so does its child | afar/clone: can nest, and ends without a trace
 CLONE-07 | a fork of a fork waits and works | afar/clone: works, and so do its own
 CLONE-08 | a temporary directory in a child that shares the table | afar/tree: work in a child that shares fds
 CLONE-F01 | calls to one process keep their order, calls to several go side by side; none that was sent is forgotten | afar/process: gives each of many callers its own answer; afar/nursery: takes the results of what was sent
+CLONE-F12 | each call of a process and its result can be shown | afar/trace: tells each call with its result, and what failed with its error
 CLONE-F02 | errors of a connection tell what surely was not performed from what may have been | afar/process: fails all pending calls, and knows which of them it never saw
 CLONE-F04 | a child dies with its parent | afar/clone: ends with its parent; afar/attributes: dies with its parent, unless told otherwise
 CLONE-F06 | the end and the exec of a process are seen in a shared table too | afar/exec: works where the table is shared; afar/shared: is still shared by two children when their parent has left it

@@ -23,6 +23,7 @@ local version = require "afar.version"
 
 -- What a process can do, module by module.
 require "afar.syscall" -- any system call, as it is
+require "afar.trace"
 require "afar.watch" -- waiting for many fds at once
 require "afar.io" --      read and write through fds
 require "afar.files" --   the calls on files

@@ -10,6 +10,10 @@ local requests = require "afar.record"
 local Recorder = requests.Recorder
 local ECANCELED = 125
 
+--- Who looks on, while anybody does (trace.lua): call(process, name, args, result) of a plain call, chain(recorder) of what was answered.
+---@type { call: function, chain: function }?
+requests.hook = nil
+
 local function free_memory(self)
   local memory = self.memory
   local space = self.process.space
@@ -201,6 +205,7 @@ function Recorder:wait()
   free_memory(self)
   self.pinned = nil
   self.fate = fate
+  if requests.hook and not fate then requests.hook.chain(self) end
   return fate
 end
 

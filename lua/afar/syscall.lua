@@ -148,6 +148,7 @@ local function call_numbers(self, nr, name, flags, ...)
     result, fate = sched.wait(id)
     if fate then lost(self, name, fate, ...) end
   end
+  if requests.hook then requests.hook.call(self, name, { n = select("#", ...), ... }, result) end
   if result < 0 and result >= -4095 then error(errors.errno(self, name, { n = select("#", ...), ... }, -result), 0) end
   return result
 end
