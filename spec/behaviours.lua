@@ -3,7 +3,9 @@
 ---   ID | what is asked for | spec file: part of the name of an `it`; several are separated by ";"
 ---
 --- spec/behaviours_spec.lua looks whether each of them is there. Left out is what belongs to Nix, to its
---- demonstration programs, and to its prompt over sockets.
+--- demonstration programs, and to its prompt over sockets; and what has no counterpart here, because the host does it by itself: stacks of new
+--- processes (CLONE-F05), native functions by a table of symbols (CLONE-F11), taking raw numbers for handles (FD-F03), and routines that
+--- are resumed by hand (CONC-F01), which are Lua's coroutines.
 
 -- luacheck: no max string line length
 return [[
@@ -37,14 +39,15 @@ CLONE-05 | so does its child | afar/clone: can nest, and ends without a trace
 CLONE-07 | a fork of a fork waits and works | afar/clone: works, and so do its own
 CLONE-08 | a temporary directory in a child that shares the table | afar/tree: work in a child that shares fds
 CLONE-F01 | calls to one process keep their order, calls to several go side by side; none that was sent is forgotten | afar/process: gives each of many callers its own answer; afar/nursery: takes the results of what was sent
-CLONE-F12 | each call of a process and its result can be shown | afar/trace: tells each call with its result, and what failed with its error
 CLONE-F02 | errors of a connection tell what surely was not performed from what may have been | afar/process: fails all pending calls, and knows which of them it never saw
+CLONE-F03 | requests, results and errors have one form, which is written down | protocol: numbers the operations; protocol: tells where the fields are
 CLONE-F04 | a child dies with its parent | afar/clone: ends with its parent; afar/attributes: dies with its parent, unless told otherwise
 CLONE-F06 | the end and the exec of a process are seen in a shared table too | afar/exec: works where the table is shared; afar/shared: is still shared by two children when their parent has left it
 CLONE-F07 | a sibling is made by CLONE_PARENT; the init of a pid namespace has none | afar/flags: go together wherever the kernel allows it; afar/flags: that its place allows nobody say so
 CLONE-F08 | a new user namespace gets its ids, unless told otherwise | afar/namespace: give an unprivileged process the ids that it asks for
 CLONE-F09 | a child has the environment, the namespaces and the standard fds of its parent | afar/exec: takes the process's environment as it is then; afar/namespace: of pids are those of the next children
 CLONE-F10 | any kind of process starts any other | afar/bootstrap: works in any process, and in what it gave; afar/ssh: works from any process, and through another
+CLONE-F12 | each call of a process and its result can be shown | afar/trace: tells each call with its result, and what failed with its error
 EXEC-01 | cat between two pipes, which ends when its input does | afar/exec: gives a cat between two pipes
 EXEC-02 | the same without blocking anybody | afar/exec: gives a cat between two pipes
 EXEC-03 | fork, exec and wait, many times | afar/run: runs many side by side
@@ -70,6 +73,7 @@ SIG-04 | a disposition's flags and mask | afar/signal: have dispositions, which 
 SIG-F01 | masks are given back as they were | afar/signal: have masks, which are given back as they were
 SIG-F02 | a sequence unblocks what it has blocked; what a signalfd gives may change | afar/signal: keep it blocked until the last one that wants it ends
 SIG-F03 | several wait for the same signal, and each gets it | afar/signal: each get every signal of their set, whoever reads it first
+SIG-F04 | a program gets no handler and no ignored signal from its parent | afar/exec: gives programs the signals that they expect
 EPOLL-01 | a process waits and works at once | afar/events: work side by side, again and again
 EPOLL-02 | many waits side by side | afar/events: work side by side, again and again
 EPOLL-03 | an epoll instance is inherited by a child, and works there | afar/events: is inherited by a child, and works there
@@ -82,6 +86,7 @@ EPOLL-F03 | what is watched changes and ends; who waits for what is closed gets 
 EPOLL-F04 | several wait for different events of one fd | afar/wait: lets several wait for different events of one fd
 EPOLL-F05 | reads, writes and accepts that wait have the form of those that block; a hang-up is told | afar/fd: is waited for without anybody else's waiting; afar/wait: ends with a hangup, which nobody asked for
 EPOLL-F06 | connect waits, and raises why it failed | afar/connection: that nobody takes is an error at once; afar/connection: over " .. name
+EPOLL-F07 | waiting for an fd, an accepted one too, leaves its file blocking for others | afar/connection: leaves the sockets blocking, as programs expect them
 EPOLL-F08 | buffered reading: exact sizes, structures, counted bytes, delimiters, lines, netstrings; the end says what was wanted | afar/reader: gives structures, counted bytes and netstrings; afar/reader: gives exact sizes, and says what it had
 EVFD-01 | an eventfd gives what was added | afar/events: gives what was written
 EVFD-F01 | semaphores, and waiting for a count | afar/events: wakes one for each count of a semaphore
@@ -177,4 +182,5 @@ CONC-F02 | a wait that was cancelled gets nothing later | afar/nursery: takes th
 CONC-F03 | queues: one, all, none; closed ones | afar/sync: gives one, all that is there, or nothing without waiting; afar/sync: fails the questions that nobody has got
 CONC-F04 | an event that fails | afar/sync: may fail instead
 CONC-F05 | several side by side, their results in order | afar/sync: gives the results in order, however long each takes
+CONC-F06 | who waits goes on in the order in which the values came | afar/sync: gives values in order, to whoever waits
 ]]
