@@ -326,18 +326,27 @@ static int l_leave_stream(lua_State *L) {
   return 0;
 }
 
-static void promise_pending(struct task *task) {
+/* The most bytes that the replies to all that was sent, or will be, can have. */
+static uint64_t awaited(const struct task *task) {
+  uint64_t sum = 0;
   for (uint32_t tag = 0; tag < task->pending_size; tag++) {
-    struct pending *pending = &task->pending[tag];
+    const struct pending *pending = &task->pending[tag];
     if (pending->chain)
-      task->session.promised += task_cost(task, &pending->chain->outcomes[pending->index]);
+      sum += task_cost(task, &pending->chain->outcomes[pending->index]);
   }
+  return sum;
+}
+
+/* fits_session() -> whether a process that becomes persistent now can keep all answers that are awaited */
+static int l_fits_session(lua_State *L) {
+  lua_pushboolean(L, awaited(task_check(L, 1)) <= AFAR_PERSIST_WINDOW);
+  return 1;
 }
 
 /* What is in `out` has not been sent, so it isn't awaited yet. */
 static void begin_session(struct task *task, uint32_t window) {
   struct bytes out = task->out;
-  promise_pending(task);
+  task->session.promised = awaited(task);
   for (size_t at = 0; at < bytes_length(&out);) {
     struct afar_request request;
     memcpy(&request, bytes_head(&out) + at, sizeof request);
@@ -451,6 +460,7 @@ static const luaL_Reg task_methods[] = {
     {"leave_stream", l_leave_stream},
     {"resume", l_resume},
     {"received", l_received},
+    {"fits_session", l_fits_session},
     {"wait_break", l_wait_break},
     {"fail", l_fail},
     {"wait_end", l_wait_end},

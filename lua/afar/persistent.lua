@@ -139,6 +139,12 @@ local function rearm(p)
   pcall(p.syscall, p, "prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
 end
 
+--- What waits in other coroutines may be answered all at once, and is kept then until its host has it.
+local function refuse_crowd(p, path)
+  if p.task:fits_session() then return end
+  fail(p, path, "others wait for more answers than it can keep", { hint = "make it persistent before they begin" })
+end
+
 local function become(p, path, socket, lease)
   if p.is_root then handover.prepare(p, path) end
   local id, facts = session.new_id(), facts_of(p, path, lease)
@@ -149,10 +155,13 @@ local function become(p, path, socket, lease)
   write:run()
   local r = requests.record(p)
   r.args = { n = 1, path }
-  record(r, p, socket, lease, id, memory)
-  r:submit()
-  r:wait()
-  local ok, err = pcall(r.check, r)
+  local ok, err = pcall(refuse_crowd, p, path)
+  if ok then
+    record(r, p, socket, lease, id, memory)
+    r:submit()
+    r:wait()
+    ok, err = pcall(r.check, r)
+  end
   if not ok then
     if p:is_alive() then rearm(p) end
     p.space:free(memory.address, memory.size)
@@ -237,7 +246,10 @@ function persistent.exit(p, code)
   r:wait()
   process.gone(p)
   handover.reap(p)
-  if child and child.parent:is_alive() then return child:wait() end
+  if not child or not child.parent:is_alive() then return end
+  local ok, status = pcall(child.wait, child)
+  if ok then return status end
+  if child.parent:is_alive() then error(status, 0) end -- else its parent has gone meanwhile, and nobody can tell how it has ended
 end
 
 return persistent

@@ -5,6 +5,7 @@ local lfs = require "lfs"
 local other = require "spec.support.other_host"
 local probe = require "spec.support.probe"
 local superuser = require "spec.support.superuser"
+local raised = require "spec.support.raised"
 local sshd = require "spec.support.sshd"
 local ways = require "spec.support.ways"
 
@@ -572,6 +573,29 @@ describe("a persistent process", function()
     p = afar.reconnect(path)
     assert.is_true(memory_of(pid) < 10e6)
     p:exit()
+  end)
+
+  it("is none while others wait for more answers than it can keep", function()
+    local server = sshd.start(1)
+    local root = afar.here:ssh("afar1", { config = server.config }) -- its memory isn't ours, so the bytes come with the answers
+    local p = root:fork()
+    local fd, going = p:open "/proc/self/exe", true
+    afar.nursery(function(n)
+      for _ = 1, 40 do
+        n:spawn(function()
+          while going do fd:pread(16000, 0) end
+        end)
+      end
+      local text = raised.message(p.persistent, p, path)
+      assert.matches("others wait for more answers than it can keep; make it persistent before they begin", text, 1, true)
+      assert.is_nil(lfs.symlinkattributes(path))
+      going = false
+    end)
+    p:persistent(path)
+    assert.is_true(p:getppid() > 0)
+    p:exit()
+    root:disconnect()
+    server:stop()
   end)
 
   it("is reached with a full table of fds", function()
