@@ -10,7 +10,7 @@ ffi.cdef "int isatty(int fd);"
 
 local usage = [=[
 usage: afar [options] [FILE.lua [args]]
-       afar ps [HOST] | attach [HOST:]PATH | stop [HOST:]PATH   persistent processes
+       afar ps [HOST] | attach [HOST:]PATH | stop [HOST:]PATH | upgrade [HOST:]PATH   persistent processes
   -e CODE  run CODE
   -l MOD   require MOD, as a global of that name
   -i       then read from the terminal

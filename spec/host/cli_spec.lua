@@ -87,7 +87,7 @@ describe("the command", function()
     end)
 
     it("has subcommands that say how they are used", function()
-      for name, usage in pairs { ps = "afar ps [HOST]", attach = "afar attach [HOST:]PATH", stop = "afar stop [HOST:]PATH" } do
+      for name, usage in pairs { ps = "afar ps [HOST]", attach = "afar attach [HOST:]PATH", stop = "afar stop [HOST:]PATH", upgrade = "afar upgrade [HOST:]PATH" } do
         gives("usage: " .. usage .. "\n", afar(name, "--help"))
         for _, wrong in ipairs { { "a", "b" }, { "-x" } } do
           local result = afar(name, unpack(wrong))
@@ -109,7 +109,7 @@ describe("the command", function()
         assert.is_true(told[name:sub(1, -2)], name)
         count = count + 1
       end
-      assert.are.equal(9, count)
+      assert.are.equal(10, count)
     end)
 
     it("explains wrong usage and exits 1", function()
