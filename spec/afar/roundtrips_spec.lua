@@ -129,7 +129,13 @@ describe("round trips to a far machine", function()
   it("3 at most: run", function()
     local child = root:fork()
     assert.is_true(trips(root.run, root, { "true" }) <= 3)
-    assert.is_true(trips(child.run, child, { "true" }) <= 5) -- 4, unless what comes of its clone and of its exec comes in two pieces
+    local least = math.huge
+    for _ = 1, 4 do -- at times what comes of the clone and of the exec comes in two pieces: then one more is begun, and not waited for
+      local count = trips(child.run, child, { "true" })
+      assert.is_true(count <= 5)
+      least = math.min(least, count)
+    end
+    assert.is_true(least <= 4)
     child:exit(0)
   end)
 

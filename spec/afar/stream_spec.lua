@@ -43,8 +43,7 @@ describe("a stream", function()
     end
     collectgarbage()
     assert.equal(AMOUNT, total)
-    -- What was read and is garbage by now comes in pieces of up to 256 KB; how many there are at once depends on who is quicker.
-    assert.is_true(probe.rss(host_pid()) - before_here < 16 * MEGABYTE)
+    assert.is_true(probe.rss(host_pid()) - before_here < 8 * MEGABYTE)
     assert.is_true(probe.rss(root.pid) - before_there < 8 * MEGABYTE)
     child:check()
     assert.equal(root.pid, root:getpid())
