@@ -10,7 +10,11 @@
 
 #define TYPE "afar.chain"
 
-enum { LUA_TCDATA = 10, KEPT = 1024 /* requests for which an empty chain keeps memory */ };
+enum { LUA_TCDATA = 10, KEPT = 1024 /* requests for which an empty chain keeps memory */, SPARES = 1024 };
+
+/* Chains of calls that were answered, for the next ones. */
+static struct chain *spares;
+static unsigned spare_count;
 
 /* ---- the core, without Lua ---- */
 
@@ -22,9 +26,33 @@ void *array_grow(void *array, uint32_t *capacity, size_t size) {
   return array;
 }
 
+static void keep_call(struct chain *chain) {
+  chain->next = spares;
+  spares = chain;
+  spare_count++;
+}
+
+struct chain *chain_of_call(void) {
+  struct chain *chain = spares;
+  if (chain) {
+    spares = chain->next;
+    spare_count--;
+    *chain = (struct chain){.outcomes = chain->outcomes, .capacity = chain->capacity};
+  } else {
+    chain = calloc(1, sizeof *chain);
+    if (!chain)
+      abort();
+    chain->outcomes = array_grow(NULL, &chain->capacity, sizeof *chain->outcomes);
+  }
+  chain->refs = chain->count = chain->call = 1;
+  return chain;
+}
+
 void chain_unref(struct chain *chain) {
   if (--chain->refs > 0)
     return;
+  if (chain->call && spare_count < SPARES)
+    return keep_call(chain);
   for (uint32_t i = 0; i < chain->count; i++)
     free(chain->outcomes[i].data);
   free(chain->outcomes);
@@ -71,6 +99,13 @@ void chain_add(struct chain *chain, struct afar_request request) {
 
 static uint64_t u64_of(double number) {
   return number < 0x1p63 ? (uint64_t)(int64_t)number : (uint64_t)number;
+}
+
+int chain_fits(double number, uint64_t *value) {
+  if (!(number >= -0x1p63 && number < 0x1p64))
+    return 0;
+  *value = u64_of(number);
+  return (number < 0 ? (double)(int64_t)*value : (double)*value) == number;
 }
 
 /* RESULT arguments come as distance * 2^40 + (constant + 2^39). */

@@ -61,6 +61,8 @@ void *array_grow(void *array, uint32_t *capacity, size_t size);
 
 int is_errno(int64_t result);
 void chain_unref(struct chain *chain);
+/* One with room for the outcome of one call, which is not encoded in it; the caller's. */
+struct chain *chain_of_call(void);
 /* Appends a request; the payload of a WRITE is to be appended to chain->requests behind it. */
 void chain_add(struct chain *chain, struct afar_request request);
 
@@ -76,5 +78,7 @@ void chain_class(lua_State *L);
 struct chain *chain_check(lua_State *L, int index);
 /* A 64-bit argument: a number, or an int64_t/uint64_t cdata. */
 uint64_t chain_check_u64(lua_State *L, int index);
+/* Whether a double is a whole number of 64 bits, signed or not; then `value` is that. */
+int chain_fits(double number, uint64_t *value);
 
 #endif

@@ -50,6 +50,10 @@ void loop_complete(struct loop *loop, uint64_t id, int64_t result, enum fate fat
   loop->done[loop->tail++] = (struct completion){id, result, fate};
 }
 
+int loop_is_ready(const struct loop *loop) {
+  return loop->head < loop->tail;
+}
+
 void loop_flush_later(struct loop *loop, struct flush *flush) {
   struct flushes *flushes = &loop->flushes[flush->late];
   if (flush->queued)
@@ -147,7 +151,7 @@ static int look(struct loop *loop) {
 /* Sleeps until something has happened, at most `seconds` (negative: no limit). */
 static void loop_wait(struct loop *loop, double seconds) {
   loop_flush(loop);
-  int ready = loop->head < loop->tail || seconds == 0;
+  int ready = loop_is_ready(loop) || seconds == 0;
   if (ready && loop->polls)
     poll_all(loop, 0);
   else if (!ready && look(loop))
@@ -159,7 +163,7 @@ static void loop_wait(struct loop *loop, double seconds) {
     poll_all(loop, -1);
     ready = 1;
   }
-  if (ready || loop->head < loop->tail) {
+  if (ready || loop_is_ready(loop)) {
     ev_run(loop->ev, EVRUN_NOWAIT);
   } else {
     ev_timer timer;

@@ -53,6 +53,8 @@ struct loop *loop_of(lua_State *L);
 uint64_t loop_id(struct loop *loop);
 /* Does nothing for id 0: nobody waits. */
 void loop_complete(struct loop *loop, uint64_t id, int64_t result, enum fate fate);
+/* Whether there are completions that Lua has not taken yet. */
+int loop_is_ready(const struct loop *loop);
 void loop_flush_later(struct loop *loop, struct flush *flush);
 /* Does it now: before one looks for answers without letting go. */
 void loop_flush(struct loop *loop);

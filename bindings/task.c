@@ -83,21 +83,13 @@ static void submit_waiting(struct task *task) {
   }
 }
 
-/* Gives up a reference; that of a call is kept for the next one. */
-void task_drop(struct task *task, struct chain *chain) {
-  if (chain->call && chain->refs == 1 && !task->spare)
-    task->spare = chain;
-  else
-    chain_unref(chain);
-}
-
 /* Tells who waits; gives up the task's reference. */
 void task_complete(struct task *task, struct chain *chain, int64_t result, enum fate fate) {
   loop_complete(task->loop, chain->id, result, fate);
   chain->id = 0;
   chain->done = 1;
   chain->fate = fate;
-  task_drop(task, chain);
+  chain_unref(chain);
 }
 
 static void chain_done(struct task *task, struct chain *chain, enum fate fate) {
@@ -350,8 +342,6 @@ void task_release(struct task *task) {
   bytes_free(&task->out);
   bytes_free(&task->fd_ids);
   session_free(&task->session);
-  if (task->spare)
-    chain_unref(task->spare);
   free(task->pending);
   free(task);
 }

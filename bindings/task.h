@@ -28,8 +28,7 @@ struct task {
   struct channel *channel; /* of any other whose carrier is one; else NULL */
   int linked;              /* of a process on this machine: its carrier is the link */
   struct link link;
-  struct ring *ring;   /* its link's or its stream's, if requests may go through that; else NULL */
-  struct chain *spare; /* for call(): used again and again */
+  struct ring *ring; /* its link's or its stream's, if requests may go through that; else NULL */
   struct sink sink;
   struct flush flush;
   struct bytes out;
@@ -73,8 +72,6 @@ void task_flush(struct task *task);
 void task_flush_later(struct task *task);
 /* Tells who waits for the chain; gives up the task's reference. */
 void task_complete(struct task *task, struct chain *chain, int64_t result, enum fate fate);
-/* Gives up a reference; that of a call is kept for the next one. */
-void task_drop(struct task *task, struct chain *chain);
 /* Bytes that a request's reply may have. */
 uint32_t task_cost(const struct task *task, const struct outcome *outcome);
 /* Whether somebody waited for an fd by that id; nobody does any more. */

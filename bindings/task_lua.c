@@ -84,26 +84,10 @@ static int l_submit(lua_State *L) {
   return 1;
 }
 
-static struct chain *chain_of_call(struct task *task) {
-  struct chain *chain = task->spare;
-  task->spare = NULL;
-  if (!chain) {
-    chain = calloc(1, sizeof *chain);
-    if (!chain)
-      abort();
-    chain_add(chain, (struct afar_request){.op = AFAR_OP_CALL});
-    bytes_free(&chain->requests);
-    chain->refs = 1;
-    chain->call = 1;
-  }
-  chain->answered = 0;
-  chain->done = 0;
-  return chain;
-}
-
-/* Looks for the chain's answers for a moment, if they come through a ring. */
+/* Looks for the chain's answers for a moment, if they come through a ring, and if nobody has an answer already with
+ * which to go on. */
 static void look_for(struct task *task, struct chain *chain) {
-  if (!task->ring)
+  if (!task->ring || loop_is_ready(task->loop))
     return;
   loop_flush(task->loop);
   while (!chain->done && task->ring && ring_spin(task->ring))
@@ -129,6 +113,8 @@ static int l_await(lua_State *L) {
   return 2;
 }
 
+enum { AT_ONCE = 1024 /* bytes of requests with which a stub that looks for them had better begin */ };
+
 static void queue_call(struct task *task, struct chain *chain, struct afar_request *request) {
   chain->refs++;
   request->tag = task_take_tag(task, chain, 0);
@@ -136,27 +122,46 @@ static void queue_call(struct task *task, struct chain *chain, struct afar_reque
   task->queued += sizeof *request;
   chain->outcomes[0] = (struct outcome){.tag = request->tag, .state = OUTCOME_SENT, .upto = task->queued};
   bytes_append(&task->out, request, sizeof *request);
+  task_flush_later(task);
+  if (task->ring && bytes_length(&task->out) >= AT_ONCE && ring_useful())
+    task_flush(task);
 }
 
-/* call(nr, flags, spin, a1..a6) -> result | nil, id: not answered yet, the completion brings the result | nil, nil: the
- * task has ended. A single system call of numbers. spin: nobody else has anything to do meanwhile. */
+/* The call that the arguments from `first` on are: its number + 2^16 * flags, then its own arguments. Whether all are
+ * numbers that the kernel can be given as they are. */
+static int call_of(lua_State *L, int first, struct afar_request *request) {
+  int count = lua_gettop(L) - first;
+  uint32_t head = (uint32_t)lua_tonumber(L, first);
+  *request = (struct afar_request){.op = AFAR_OP_CALL, .nr = (uint16_t)head, .flags = (uint8_t)(head >> 16)};
+  for (int i = 0; i < count; i++) {
+    if (lua_isnil(L, first + 1 + i))
+      continue;
+    if (i >= 6 || lua_type(L, first + 1 + i) != LUA_TNUMBER ||
+        !chain_fits(lua_tonumber(L, first + 1 + i), &request->args[i]))
+      return 0;
+  }
+  return 1;
+}
+
+/* call(spin, nr + 2^16 * flags, a1..a6) -> result | nil, id: not answered yet, the completion brings the result | nil,
+ * nil: the task has ended | false: arguments that are not just numbers, or a place where one can't wait. A single
+ * system call. spin: nobody else has anything to do meanwhile. */
 static int l_call(lua_State *L) {
   struct task *task = task_check(L, 1);
-  struct afar_request request = {
-      .op = AFAR_OP_CALL, .nr = (uint16_t)luaL_checkint(L, 2), .flags = (uint8_t)luaL_checkint(L, 3)};
-  int top = lua_gettop(L);
+  struct afar_request request;
+  if (!call_of(L, 3, &request) || !lua_isyieldable(L)) {
+    lua_pushboolean(L, 0);
+    return 1;
+  }
   if (task->ended)
     return 0;
-  for (int i = 0; i < 6 && 5 + i <= top; i++)
-    request.args[i] = chain_check_u64(L, 5 + i);
-  struct chain *chain = chain_of_call(task);
+  struct chain *chain = chain_of_call();
   queue_call(task, chain, &request);
-  task_flush_later(task);
-  if (lua_toboolean(L, 4))
+  if (lua_toboolean(L, 2))
     look_for(task, chain);
   if (chain->outcomes[0].state == OUTCOME_DONE) {
     lua_pushnumber(L, (lua_Number)chain->outcomes[0].result);
-    task_drop(task, chain);
+    chain_unref(chain);
     return 1;
   }
   lua_pushnil(L);
@@ -164,7 +169,7 @@ static int l_call(lua_State *L) {
   lua_pushnumber(L, (lua_Number)chain->id);
   if (chain->done) /* the task ended while we looked */
     loop_complete(task->loop, chain->id, 0, chain->fate);
-  task_drop(task, chain);
+  chain_unref(chain);
   return 2;
 }
 

@@ -29,7 +29,6 @@ local function method(name, f)
     return f(self, ...)
   end
 end
-process.method = method
 
 --- Defines `p:name(...)` as a plain function of the process.
 function process.define(name, f) plain[name] = method(name, f) end
@@ -62,7 +61,7 @@ function process.finish(r, first, ref, second, second_ref)
   return r:release(first(r, ref))
 end
 
---- The method that is exactly the system call `name`, or nil: set by syscall.lua.
+--- The method that is exactly the system call `name`, or nil: set by syscall.lua, which keeps it in machine.raw.
 ---@type fun(self: afar.Process, name: string): function?
 process.raw = nil
 
@@ -88,6 +87,8 @@ local fields = {
 }
 
 function Process:__index(name)
+  local found = plain[name] or rawget(self, "machine").raw[name]
+  if found then return found end
   if fields[name] then return nil end
   return lookup(self, name, 2)
 end

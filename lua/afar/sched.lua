@@ -9,7 +9,11 @@ local sched = {}
 local yield, resume, isyieldable = coroutine.yield, coroutine.resume, coroutine.isyieldable
 local WAIT = {} -- what a waiting routine yields, so that a script's own yields are told from it
 
-local waiters = {} -- completion id -> routine, or a function; false: whoever waited doesn't any more
+-- Ids only grow: as the keys of one table, of which each is used once, they would have it rehashed again and again. So who waits has a
+-- place by his id; only where that is somebody's already is he in `others`.
+local places, place_count = {}, 1024 -- routine, whose wait_id is his; false: nobody's
+local others = {} -- completion id -> routine, or a function; false: whoever waited doesn't any more
+local collisions = 0
 local early = {} -- completion id -> { result, fate }: it came before anybody waited
 local ready, ready_head, ready_tail = {}, 1, 0 -- routines to be resumed
 local timers, timer_count = {}, 0 -- binary heap by time; cancelled entries stay until they come up
@@ -80,6 +84,45 @@ local function run_timers()
     else
       timer_pop()
     end
+  end
+end
+
+-- ---- who waits ----
+
+local MOST_PLACES = 2 ^ 16
+
+for i = 1, place_count do places[i] = false end
+
+--- Room for twice as many.
+local function add_places()
+  local old, count = places, place_count
+  collisions, place_count, places = 0, 2 * count, {}
+  for i = 1, place_count do places[i] = false end
+  for i = 1, count do
+    local routine = old[i]
+    if routine then places[routine.wait_id % place_count + 1] = routine end
+  end
+end
+
+local function put_waiter(id, routine)
+  routine.wait_id = id
+  local at = id % place_count + 1
+  if not places[at] then
+    places[at] = routine
+    return
+  end
+  others[id] = routine
+  collisions = collisions + 1
+  if collisions > place_count and place_count < MOST_PLACES then add_places() end
+end
+
+local function drop_waiter(id)
+  local at = id % place_count + 1
+  local routine = places[at]
+  if routine and routine.wait_id == id then
+    places[at] = false
+  else
+    others[id] = nil
   end
 end
 
@@ -169,6 +212,12 @@ local function run_collected()
   end
 end
 
+--- Before a call of which the bindings see that one can wait: the rest of check().
+function sched.check_pending()
+  if collected_count > 0 then run_collected() end
+  if current and current.pending ~= nil then sched.raise_pending() end
+end
+
 --- Before a call: raises the error by which the running routine was cancelled, if so; each cancellation is raised once. And raises where one
 --- can't wait, though the answer might be there in time.
 function sched.check()
@@ -210,8 +259,8 @@ function sched.wait(id, on_cancel)
     sched.check()
   end
   check_yieldable()
-  waiters[id] = routine
-  routine.wait_id, routine.on_cancel, routine.result, routine.fate = id, on_cancel, nil, nil
+  put_waiter(id, routine)
+  routine.on_cancel, routine.result, routine.fate = on_cancel, nil, nil
   yield(WAIT)
   local abandoned = routine.abandoned
   routine.wait_id, routine.on_cancel, routine.abandoned = nil, nil, nil
@@ -228,7 +277,8 @@ function sched.cancel(routine, err)
   routine.on_cancel = nil
   local left = on_cancel()
   if left then
-    waiters[id] = left ~= "never" and false or nil
+    drop_waiter(id)
+    if left ~= "never" then others[id] = false end
     routine.abandoned = true
     make_ready(routine)
   end
@@ -291,32 +341,41 @@ local function run_ready()
   end
 end
 
+local function complete_other(id, result, fate)
+  local waiter = others[id]
+  if type(waiter) == "function" then return waiter(result, fate) end
+  others[id] = nil
+  if waiter then
+    waiter.result, waiter.fate = result, fate
+    step(waiter)
+  elseif waiter == nil then
+    early[id] = { result, fate }
+  end
+end
+
 local function run_completions()
   while true do
     local id, result, fate = loop.next()
     if not id then return end
-    local waiter = waiters[id]
-    if type(waiter) == "function" then
-      waiter(result, fate)
-    elseif waiter then
-      waiters[id] = nil
+    local at = id % place_count + 1
+    local waiter = places[at]
+    if waiter and waiter.wait_id == id then
+      places[at] = false
       waiter.result, waiter.fate = result, fate
       step(waiter)
-    elseif waiter == false then
-      waiters[id] = nil
     else
-      early[id] = { result, fate }
+      complete_other(id, result, fate)
     end
   end
 end
 
 --- Calls `f(result, fate)` from the loop at each completion of `id`; it must not wait. nil: nobody cares for it.
-function sched.on(id, f) waiters[id] = f or false end
+function sched.on(id, f) others[id] = f or false end
 
 --- Calls `f` at the next completion of `id` only.
 function sched.once(id, f)
-  waiters[id] = function(...)
-    waiters[id] = nil
+  others[id] = function(...)
+    others[id] = nil
     f(...)
   end
 end

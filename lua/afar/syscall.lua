@@ -1,5 +1,6 @@
 --- The plain system calls: any of them, by name or number, exactly as it is.
 
+local colon = require "afar.colon"
 local requests = require "afar.requests"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
@@ -139,18 +140,36 @@ end
 
 local function lost(self, name, fate, ...) error(errors.lost(self, name, { n = select("#", ...), ... }, fate), 0) end
 
-local function call_numbers(self, nr, name, flags, ...)
-  sched.check()
-  local result, id = self.task:call(nr, flags, sched.is_idle(), ...)
-  if not result then
-    if not id then lost(self, name, "unsent", ...) end
-    local fate
-    result, fate = sched.wait(id)
-    if fate then lost(self, name, fate, ...) end
-  end
+local function check(self, name, result, ...)
   if requests.hook then requests.hook.call(self, name, { n = select("#", ...), ... }, result) end
   if result < 0 and result >= -4095 then error(errors.errno(self, name, { n = select("#", ...), ... }, -result), 0) end
   return result
+end
+
+--- The answer of a call that was sent, or could not be.
+local function await(self, name, id, ...)
+  if not id then lost(self, name, "unsent", ...) end
+  local result, fate = sched.wait(id)
+  if fate then lost(self, name, fate, ...) end
+  return check(self, name, result, ...)
+end
+
+--- By architecture, for roots and for all others: name -> what task:call() takes, or false: it needs a chain.
+local heads = {}
+
+local function heads_of(machine, is_root)
+  local key = machine.sys.name .. (is_root and " root" or "")
+  if not heads[key] then
+    heads[key] = setmetatable({}, {
+      __index = function(list, name)
+        local nr, blocks = machine.sys.nr[name], may_block[name]
+        local head = nr and is_simple(name) and not (blocks and is_root) and nr + (blocks and FLUSH * 2 ^ 16 or 0)
+        list[name] = head or false
+        return head
+      end,
+    })
+  end
+  return heads[key]
 end
 
 --- Within chains: as record_syscall, but without garbage where all arguments are numbers.
@@ -166,11 +185,17 @@ end
 --- p:syscall(name_or_number, ...): any system call, as it is. Arguments: numbers, strings (put in memory, NUL-terminated),
 --- fds and pointers of this process. Returns the kernel's result as a number; raises its error.
 local function syscall(self, name, ...)
-  local nr = self.machine.sys.nr[name]
-  if nr and is_simple(name) and select("#", ...) <= 6 and numbers_only(...) then
-    local blocks = may_block[name]
-    if not (blocks and self.is_root) then return call_numbers(self, nr, name, blocks and FLUSH or 0, ...) end
+  local heads_ = rawget(self, "heads")
+  if not heads_ then
+    heads_ = heads_of(self.machine, self.is_root)
+    rawset(self, "heads", heads_)
   end
+  local head = heads_[name]
+  if not head then return recorded_call(self, name, ...) end
+  sched.check_pending()
+  local result, id = self.task:call(sched.is_idle(), head, ...)
+  if result then return check(self, name, result, ...) end
+  if result == nil then return await(self, name, id, ...) end
   return recorded_call(self, name, ...)
 end
 process.define_recorded("syscall", record_syscall)
@@ -183,14 +208,16 @@ process.define_recorded("tally", function(r)
   return function(r_) return r_:result(ref) end, ref
 end)
 
-local methods = {}
-
 function process.raw(self, name)
-  if not self.machine.sys.nr[name] then return nil end
-  local method = methods[name]
+  local machine = self.machine
+  if not machine.sys.nr[name] then return nil end
+  local method = machine.raw[name]
   if not method then
-    method = process.method(name, function(p, ...) return syscall(p, name, ...) end)
-    methods[name] = method
+    method = function(p, ...)
+      if getmetatable(p) ~= process.Process then colon("a process", "p", name, p) end
+      return syscall(p, name, ...)
+    end
+    machine.raw[name] = method
   end
   return method
 end

@@ -3,6 +3,7 @@
 local afar = require "afar"
 local loop = require "afar.loop"
 local probe = require "spec.support.probe"
+local sched = require "afar.sched"
 
 local p = afar.here
 
@@ -28,6 +29,43 @@ describe("a nursery", function()
     end)
     assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }, log)
     assert.is_true(seconds >= 0.05 and seconds < 0.3, seconds)
+  end)
+
+  it("wakes each of thousands who wait at once, and those who are cancelled besides", function()
+    local woken, cancelled = 0, 0
+    afar.nursery(function(n)
+      for i = 1, 5000 do
+        local routine = n:spawn(function()
+          local ok = pcall(afar.sleep, i % 7 == 0 and 60 or 0.01)
+          if ok then woken = woken + 1 else cancelled = cancelled + 1 end
+        end)
+        if i % 7 == 0 then
+          n:spawn(function()
+            afar.sleep(0.005)
+            sched.cancel(routine, "cancelled")
+          end)
+        end
+      end
+    end)
+    assert.same({ 4286, 714 }, { woken, cancelled })
+  end)
+
+  it("makes the calls of its routines in turns, so that none goes ahead of the others", function()
+    local child, most = p:fork(), 0
+    local made = {}
+    afar.nursery(function(n)
+      for i = 1, 20 do
+        n:spawn(function()
+          for j = 1, 50 do
+            child:getppid()
+            made[i] = j
+            most = math.max(most, j - (made[i % 20 + 1] or 0))
+          end
+        end)
+      end
+    end)
+    assert.is_true(most <= 3, most)
+    child:exit(0)
   end)
 
   it("gives what its function returns, nil too", function()
