@@ -44,8 +44,13 @@ struct chain *chain_of_call(void) {
       abort();
     chain->outcomes = array_grow(NULL, &chain->capacity, sizeof *chain->outcomes);
   }
-  chain->refs = chain->count = chain->call = 1;
+  chain->refs = chain->call = 1;
   return chain;
+}
+
+int64_t chain_call_result(const struct chain *chain) {
+  const struct outcome *first = chain->outcomes, *last = first + chain->count - 1;
+  return last->result == -ECANCELED && first->result < 0 ? first->result : last->result;
 }
 
 void chain_unref(struct chain *chain) {

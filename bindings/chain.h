@@ -61,8 +61,10 @@ void *array_grow(void *array, uint32_t *capacity, size_t size);
 
 int is_errno(int64_t result);
 void chain_unref(struct chain *chain);
-/* One with room for the outcome of one call, which is not encoded in it; the caller's. */
+/* An empty one for one call, and what that waits for, which are not encoded in it; the caller's. */
 struct chain *chain_of_call(void);
+/* The result of the call; or of what it waited for, if that has failed. */
+int64_t chain_call_result(const struct chain *chain);
 /* Appends a request; the payload of a WRITE is to be appended to chain->requests behind it. */
 void chain_add(struct chain *chain, struct afar_request request);
 

@@ -94,7 +94,7 @@ void task_complete(struct task *task, struct chain *chain, int64_t result, enum 
 
 static void chain_done(struct task *task, struct chain *chain, enum fate fate) {
   task->held -= chain->held;
-  task_complete(task, chain, chain->call ? chain->outcomes[0].result : 0, fate);
+  task_complete(task, chain, chain->call ? chain_call_result(chain) : 0, fate);
   submit_waiting(task);
 }
 

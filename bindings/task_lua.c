@@ -115,16 +115,13 @@ static int l_await(lua_State *L) {
 
 enum { AT_ONCE = 1024 /* bytes of requests with which a stub that looks for them had better begin */ };
 
-static void queue_call(struct task *task, struct chain *chain, struct afar_request *request) {
-  chain->refs++;
-  request->tag = task_take_tag(task, chain, 0);
-  chain->at = task->queued;
+static void queue_one(struct task *task, struct chain *chain, struct afar_request *request) {
+  uint32_t index = chain->count++;
+  request->tag = task_take_tag(task, chain, index);
   task->queued += sizeof *request;
-  chain->outcomes[0] = (struct outcome){.tag = request->tag, .state = OUTCOME_SENT, .upto = task->queued};
+  chain->outcomes[index] = (struct outcome){
+      .tag = request->tag, .state = OUTCOME_SENT, .upto = task->queued, .quiet = (request->flags & AFAR_QUIET) != 0};
   bytes_append(&task->out, request, sizeof *request);
-  task_flush_later(task);
-  if (task->ring && bytes_length(&task->out) >= AT_ONCE && ring_useful())
-    task_flush(task);
 }
 
 /* The call that the arguments from `first` on are: its number + 2^16 * flags, then its own arguments. Whether all are
@@ -143,34 +140,63 @@ static int call_of(lua_State *L, int first, struct afar_request *request) {
   return 1;
 }
 
-/* call(spin, nr + 2^16 * flags, a1..a6) -> result | nil, id: not answered yet, the completion brings the result | nil,
- * nil: the task has ended | false: arguments that are not just numbers, or a place where one can't wait. A single
- * system call. spin: nobody else has anything to do meanwhile. */
-static int l_call(lua_State *L) {
+static int push_answer(lua_State *L, struct task *task, struct chain *chain) {
+  int count = 1;
+  if (chain->done && chain->fate == FATE_DONE) {
+    lua_pushnumber(L, (lua_Number)chain_call_result(chain));
+  } else {
+    count = 2;
+    chain->id = loop_id(task->loop);
+    lua_pushnil(L);
+    lua_pushnumber(L, (lua_Number)chain->id);
+    if (chain->done) /* the task ended while we looked */
+      loop_complete(task->loop, chain->id, 0, chain->fate);
+  }
+  chain_unref(chain);
+  return count;
+}
+
+/* The call that begins at `first`, once `ready`, a HOLD, has succeeded, if there is one. */
+static int call(lua_State *L, int first, struct afar_request *ready) {
   struct task *task = task_check(L, 1);
   struct afar_request request;
-  if (!call_of(L, 3, &request) || !lua_isyieldable(L)) {
+  if (!call_of(L, first, &request) || !lua_isyieldable(L)) {
     lua_pushboolean(L, 0);
     return 1;
   }
   if (task->ended)
     return 0;
   struct chain *chain = chain_of_call();
-  queue_call(task, chain, &request);
+  chain->refs++;
+  chain->at = task->queued;
+  if (ready) {
+    queue_one(task, chain, ready);
+    request.flags |= AFAR_CHAIN;
+    request.if_ok = 1;
+  }
+  queue_one(task, chain, &request);
+  task_flush_later(task);
+  if (task->ring && bytes_length(&task->out) >= AT_ONCE && ring_useful())
+    task_flush(task);
   if (lua_toboolean(L, 2))
     look_for(task, chain);
-  if (chain->outcomes[0].state == OUTCOME_DONE) {
-    lua_pushnumber(L, (lua_Number)chain->outcomes[0].result);
-    chain_unref(chain);
-    return 1;
-  }
-  lua_pushnil(L);
-  chain->id = loop_id(task->loop);
-  lua_pushnumber(L, (lua_Number)chain->id);
-  if (chain->done) /* the task ended while we looked */
-    loop_complete(task->loop, chain->id, 0, chain->fate);
-  chain_unref(chain);
-  return 2;
+  return push_answer(L, task, chain);
+}
+
+/* call(spin, nr + 2^16 * flags, a1..a6) -> result | nil, id: not answered yet, the completion brings the result | nil,
+ * nil: the task has ended | false: arguments that are not just numbers, or a place where one can't wait. A single
+ * system call. spin: nobody else has anything to do meanwhile. */
+static int l_call(lua_State *L) {
+  return call(L, 3, NULL);
+}
+
+/* call_ready(spin, fd, events, nr + 2^16 * flags, a1..a6) -> as call: if poll(2) reports one of the events at that
+ * moment; else the result is -EAGAIN, and nothing was done */
+static int l_call_ready(lua_State *L) {
+  struct afar_request ready = {.op = AFAR_OP_HOLD,
+                               .flags = AFAR_QUIET,
+                               .args = {(uint64_t)luaL_checkint(L, 3), (uint64_t)luaL_checkint(L, 4), 1}};
+  return call(L, 5, &ready);
 }
 
 static void use_ring(struct task *task, struct afar_ring *at) {
@@ -452,6 +478,7 @@ static int l_task_gc(lua_State *L) {
 static const luaL_Reg task_methods[] = {
     {"await", l_await},
     {"call", l_call},
+    {"call_ready", l_call_ready},
     {"ring", l_ring},
     {"wake", l_wake},
     {"hurry", l_hurry},

@@ -15,7 +15,8 @@ enum afar_op {
   AFAR_OP_CALL = 0,    /* perform system call nr(args...); result is what the kernel returned */
   AFAR_OP_WRITE = 1,   /* args: address, length; length bytes of payload follow the request */
   AFAR_OP_READ = 2,    /* args: address, length, clamped to 0..hello.read_max; the reply carries the bytes as payload */
-  AFAR_OP_HOLD = 3,    /* args: fd, poll events; keeps the chain aside until poll(2) reports one; result is revents */
+  AFAR_OP_HOLD = 3,    /* args: fd, poll events, at once; keeps the chain aside until poll(2) reports one; result is
+                          revents. at once: not 0: it is not kept aside, but fails with -EAGAIN */
   AFAR_OP_CANCEL = 4,  /* args: tag; the HOLD of that tag ends with -ECANCELED. Result 0, or -ENOENT if none is held */
   AFAR_OP_VALUE = 5,   /* args: value; result is that value */
   AFAR_OP_ATTACH = 6,  /* root only; args: channel, fd, AFAR_ATTACH_*, credit to the host, credit from the host; result
@@ -138,10 +139,12 @@ enum afar_feature {
   AFAR_F_PERSIST = 1 << 3,
   AFAR_F_ROOT_RING = 1 << 4,    /* a root can have a ring too */
   AFAR_F_PERSIST_ROOT = 1 << 5, /* a root may become persistent too */
+  AFAR_F_AT_ONCE = 1 << 6,      /* a HOLD that is not to be kept aside */
 };
 
 #define AFAR_FEATURES                                                                                                  \
-  (AFAR_F_HOLD | AFAR_F_CHANNELS | AFAR_F_RING | AFAR_F_PERSIST | AFAR_F_ROOT_RING | AFAR_F_PERSIST_ROOT)
+  (AFAR_F_HOLD | AFAR_F_CHANNELS | AFAR_F_RING | AFAR_F_PERSIST | AFAR_F_ROOT_RING | AFAR_F_PERSIST_ROOT |             \
+   AFAR_F_AT_ONCE)
 
 struct afar_hello {
   uint32_t magic;

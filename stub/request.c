@@ -118,6 +118,8 @@ static int64_t perform_hold(struct server *server, const struct afar_request *re
   int64_t result = hold_try(args);
   if (result != 0)
     return result;
+  if (args[2])
+    return -EAGAIN;
   result = hold_put(server, request, args, history);
   outcome->held = result == 0;
   return result;

@@ -4,6 +4,7 @@
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local chain = require "afar.chain"
+local direct = require "afar.direct"
 local requests = require "afar.requests"
 local pointer = require "afar.pointer"
 local process = require "afar.process"
@@ -45,6 +46,33 @@ function io.fetch_result(r, address, most, result)
   end
 end
 
+-- ---- at once ----
+
+local VAIN_MOST = 15
+
+--- Whether it is worth while to ask for what is there at once. Where there hardly ever was anything, that is asked now and then only; unless
+--- so many wait in the process already that each waits at some cost.
+local function hopes(self, process_)
+  if not direct.can(process_) then return false end
+  local state = self.state
+  local skip = state.skip or 0
+  if skip == 0 or requests.room(process_) < 2 then return true end
+  state.skip = skip - 1
+  return false
+end
+
+--- What `f(fd, process, ...)` of direct.lua gives; nil: nothing at once.
+local function at_once(f, self, call, ...)
+  local process_ = fds.process_of(self)
+  fds.near(self, process_, call)
+  if not hopes(self, process_) then return nil end
+  local result = f(self, process_, ...)
+  local state = self.state
+  state.vain = result == nil and math.min(2 * (state.vain or 0) + 1, VAIN_MOST) or 0
+  state.skip = state.vain
+  return result
+end
+
 -- ---- reading ----
 
 local function fetched(r, ref) return r:data(ref.fetched) or "" end
@@ -73,11 +101,15 @@ end
 
 local function never_waits(fd) return type(fd) == "table" and (rawget(fd, "kind") == "file" or rawget(fd, "kind") == "directory") end
 
+local function read_length(call, length)
+  length = length or DEFAULT_READ
+  check_length(call, length)
+  return math.min(length, READ_MOST)
+end
+
 local function record_read(r, fd, length)
   if pointer.is(length) then return read_pointer(r, "read", fd, length) end
-  length = length or DEFAULT_READ
-  check_length("read", length)
-  length = math.min(length, READ_MOST)
+  length = read_length("read", length)
   local number = fds.near(fd, r.process, "read")
   local address = r:scratch(math.max(length, 1))
   if not never_waits(fd) then r:hold(number, POLLIN, { as = "read" }) end
@@ -120,20 +152,28 @@ io.attempt = attempt
 --- fd:read(length): up to so many bytes (default 64 KiB, at most 1 MiB at once) as a string, as soon as there are some; "" at the end of the
 --- file. The process isn't blocked meanwhile. See read(2).
 --- fd:read(pointer): the system call read(2) into the pointer's memory; returns the part of it that was filled, and the rest.
-fds.define("read", function(self, what) return until_done(record_read, self, what) end, record_read)
+fds.define("read", function(self, what)
+  local length = not pointer.is(what) and read_length("read", what) or 0
+  local data = length > 0 and at_once(direct.read, self, "read", length)
+  if data then return data end
+  return until_done(record_read, self, what)
+end, record_read)
 
 local function record_pread(r, fd, what, offset)
   if pointer.is(what) then return read_pointer(r, "pread64", fd, what, offset) end
-  what = what or DEFAULT_READ
-  check_length("pread", what)
-  local length = math.min(what, READ_MOST)
+  local length = read_length("pread", what)
   local address = r:scratch(math.max(length, 1))
   local ref = r:call("pread64", { as = "pread" }, fds.near(fd, r.process, "pread"), address, length, offset or 0)
   return bring(r, address, length, ref)
 end
 
 --- fd:pread(length, offset), fd:pread(pointer, offset): as read, from an offset in bytes; see pread(2).
-fds.define_recorded("pread", record_pread)
+fds.define("pread", function(self, what, offset)
+  local length = not pointer.is(what) and read_length("pread", what) or 0
+  local data = length > 0 and at_once(direct.pread, self, "pread", length, offset or 0)
+  if data then return data end
+  return until_done(record_pread, self, what, offset)
+end, record_pread)
 
 -- ---- writing ----
 
@@ -213,7 +253,8 @@ end
 fds.define("write", function(self, data)
   if pointer.is(data) then return until_done(record_write, self, data) end
   data = check_data("write", data)
-  local at = 0
+  local at = #data > 0 and #data <= WRITE_MOST and at_once(direct.write, self, "write", data) or 0
+  if at > 0 and at == #data then return at end
   repeat
     at = at + write_part(self, data, at)
     sched.check()

@@ -93,7 +93,6 @@ function machine.new(stream, name, fields)
   local self = setmetatable(fields or {}, Machine)
   self.name = visible(name or hello.machine_name)
   self.hello, self.sys, self.stream = hello, numbers, stream
-  self.raw = {} -- its plain system calls as methods, by name: see syscall.lua
   self.read_max = hello.read_max
   self.root = root_of(self)
   machines[self] = true

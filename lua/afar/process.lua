@@ -61,7 +61,7 @@ function process.finish(r, first, ref, second, second_ref)
   return r:release(first(r, ref))
 end
 
---- The method that is exactly the system call `name`, or nil: set by syscall.lua, which keeps it in machine.raw.
+--- The method that is exactly the system call `name`, or nil: set by syscall.lua, which keeps it with the architecture.
 ---@type fun(self: afar.Process, name: string): function?
 process.raw = nil
 
@@ -87,7 +87,7 @@ local fields = {
 }
 
 function Process:__index(name)
-  local found = plain[name] or rawget(self, "machine").raw[name]
+  local found = plain[name] or rawget(self, "machine").sys.methods[name]
   if found then return found end
   if fields[name] then return nil end
   return lookup(self, name, 2)

@@ -104,26 +104,39 @@ local function add_places()
   end
 end
 
+--- Several may wait for the same: who came later has the others behind him.
 local function put_waiter(id, routine)
   routine.wait_id = id
-  local at = id % place_count + 1
-  if not places[at] then
+  local at, other = id % place_count + 1, others[id]
+  local there = places[at]
+  if not other and (not there or there.wait_id == id) then
+    routine.behind = there or nil
     places[at] = routine
     return
   end
-  others[id] = routine
+  routine.behind, others[id] = other, routine
   collisions = collisions + 1
   if collisions > place_count and place_count < MOST_PLACES then add_places() end
 end
 
-local function drop_waiter(id)
+--- A list of waiters without one of them.
+local function without(first, routine)
+  if first == routine then return routine.behind end
+  local at = first
+  while at and at.behind ~= routine do at = at.behind end
+  if at then at.behind = routine.behind end
+  return first
+end
+
+--- `comes`: the completion comes all the same, for nobody.
+local function drop_waiter(id, routine, comes)
   local at = id % place_count + 1
-  local routine = places[at]
-  if routine and routine.wait_id == id then
-    places[at] = false
-  else
-    others[id] = nil
-  end
+  local there = places[at]
+  local is_placed = there and there.wait_id == id
+  local left = without(is_placed and there or others[id], routine)
+  routine.behind = nil
+  if is_placed then places[at] = left or false end
+  if not is_placed or not left then others[id] = left or comes and false or nil end
 end
 
 -- ---- routines ----
@@ -277,8 +290,7 @@ function sched.cancel(routine, err)
   routine.on_cancel = nil
   local left = on_cancel()
   if left then
-    drop_waiter(id)
-    if left ~= "never" then others[id] = false end
+    drop_waiter(id, routine, left ~= "never")
     routine.abandoned = true
     make_ready(routine)
   end
@@ -341,13 +353,19 @@ local function run_ready()
   end
 end
 
+local function wake(waiter, result, fate)
+  local behind = waiter.behind
+  waiter.behind, waiter.result, waiter.fate = nil, result, fate
+  step(waiter)
+  if behind then wake(behind, result, fate) end
+end
+
 local function complete_other(id, result, fate)
   local waiter = others[id]
   if type(waiter) == "function" then return waiter(result, fate) end
   others[id] = nil
   if waiter then
-    waiter.result, waiter.fate = result, fate
-    step(waiter)
+    wake(waiter, result, fate)
   elseif waiter == nil then
     early[id] = { result, fate }
   end
@@ -361,8 +379,7 @@ local function run_completions()
     local waiter = places[at]
     if waiter and waiter.wait_id == id then
       places[at] = false
-      waiter.result, waiter.fate = result, fate
-      step(waiter)
+      wake(waiter, result, fate)
     else
       complete_other(id, result, fate)
     end

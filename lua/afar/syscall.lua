@@ -209,15 +209,15 @@ process.define_recorded("tally", function(r)
 end)
 
 function process.raw(self, name)
-  local machine = self.machine
-  if not machine.sys.nr[name] then return nil end
-  local method = machine.raw[name]
+  local sys = self.machine.sys
+  if not sys.nr[name] then return nil end
+  local method = sys.methods[name]
   if not method then
     method = function(p, ...)
       if getmetatable(p) ~= process.Process then colon("a process", "p", name, p) end
       return syscall(p, name, ...)
     end
-    machine.raw[name] = method
+    sys.methods[name] = method
   end
   return method
 end

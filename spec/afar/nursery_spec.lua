@@ -50,6 +50,25 @@ describe("a nursery", function()
     assert.same({ 4286, 714 }, { woken, cancelled })
   end)
 
+  it("wakes all who wait for the same, but who was cancelled before", function()
+    local id, log = loop.id(), {}
+    afar.nursery(function(n)
+      local routines = {}
+      for i = 1, 4 do
+        routines[i] = n:spawn(function()
+          local ok = pcall(sched.wait, id, function() return true end)
+          log[i] = ok
+        end)
+      end
+      sched.turn()
+      sched.cancel(routines[2], "cancelled")
+      sched.turn()
+      assert.same({ [2] = false }, log)
+      loop.complete(id)
+    end)
+    assert.same({ true, false, true, true }, log)
+  end)
+
   it("makes the calls of its routines in turns, so that none goes ahead of the others", function()
     local child, most = p:fork(), 0
     local made = {}

@@ -93,6 +93,7 @@ static void for_op(struct afar_request *request) {
   case AFAR_OP_HOLD:
     if (!one_in(8))
       literal(request, 0, random_below(80));
+    literal(request, 2, one_in(4));
     break;
   case AFAR_OP_CANCEL:
     literal(request, 0, random_below(16));

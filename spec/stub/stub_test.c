@@ -51,6 +51,7 @@ static const struct {
     TEST(a_full_output_is_waited_for),
     TEST(others_overtake),
     TEST(what_is_there_is_not_waited_for),
+    TEST(at_once_or_not_at_all),
     TEST(cancelled),
     TEST(held_twice_in_one_chain),
     TEST(a_chain_that_arrives_when_it_went_on),

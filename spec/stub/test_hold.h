@@ -65,6 +65,25 @@ static void what_is_there_is_not_waited_for(void) {
   end(far);
 }
 
+static void at_once_or_not_at_all(void) {
+  struct far *far = begin();
+  int fds[2];
+  pipe_there(far, fds, 0);
+  for (int round = 0; round < 100; round++) { /* it takes no slot */
+    uint32_t t = CHAIN(far, 0, {.op = AFAR_OP_HOLD, ARGS((uint32_t)fds[0], POLLIN, 1)}, {V(1), .if_ok = 1},
+                       {V(2), .if_failed = 2});
+    CHECK_EQ(reply(far, 0, t, NULL), -EAGAIN);
+    CHECK_EQ(reply(far, 0, t + 1, NULL), -ECANCELED);
+    CHECK_EQ(reply(far, 0, t + 2, NULL), 2);
+  }
+  CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_HOLD, ARGS(999, POLLIN, 1))), -EBADF);
+  write_there(far, fds[1]);
+  CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_HOLD, ARGS((uint32_t)fds[0], POLLIN, 1))), POLLIN);
+  CALL(far, 0, CLOSE, fds[0]);
+  CALL(far, 0, CLOSE, fds[1]);
+  end(far);
+}
+
 static void cancelled(void) {
   struct far *far = begin();
   int fds[2];

@@ -10,6 +10,7 @@ local signature = require "afar.sys.signature"
 ---@field nr_name table<integer, string>      number -> system call
 ---@field signature table<string, string[]>   system call -> its parameters
 ---@field C table<string, number|ffi.cdata*>  the constants; uint64_t where a number would not be exact
+---@field methods table<string, function>     system call -> the method of processes that makes it; filled by syscall.lua
 ---@field errno table<integer, string>        number -> name of the error
 ---@field ctype table<string, ffi.ctype*>     the kernel's structures
 local Machine = { __name = "afar.Machine", const = constants.const, names = constants.names }
@@ -74,7 +75,7 @@ end
 ---@param name "x86_64"|"aarch64"
 ---@return afar.Machine
 return function(name)
-  local m = { name = name, nr = {}, nr_name = {}, C = {}, errno = {}, signature = setmetatable({}, { __index = signature }) }
+  local m = { name = name, nr = {}, nr_name = {}, methods = {}, C = {}, errno = {}, signature = setmetatable({}, { __index = signature }) }
   m.ctype = { sigset = ffi.typeof "uint64_t" }
   add_calls(m)
   for _, module in ipairs(modules) do
