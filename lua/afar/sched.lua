@@ -11,8 +11,8 @@ local WAIT = {} -- what a waiting routine yields, so that a script's own yields 
 
 -- Ids only grow: as the keys of one table, of which each is used once, they would have it rehashed again and again. So who waits has a
 -- place by his id; only where that is somebody's already is he in `others`.
-local places, place_count = {}, 1024 -- routine, whose wait_id is his; false: nobody's
-local others = {} -- completion id -> routine, or a function; false: whoever waited doesn't any more
+local places, place_count = {}, 1024 -- routine, or { call = f }, whose wait_id it is; false: nobody's
+local others = {} -- completion id -> the same, or a function for each completion; false: whoever waited doesn't any more
 local collisions = 0
 local early = {} -- completion id -> { result, fate }: it came before anybody waited
 local ready, ready_head, ready_tail = {}, 1, 0 -- routines to be resumed
@@ -356,7 +356,11 @@ end
 local function wake(waiter, result, fate)
   local behind = waiter.behind
   waiter.behind, waiter.result, waiter.fate = nil, result, fate
-  step(waiter)
+  if waiter.call then
+    waiter.call(result, fate)
+  else
+    step(waiter)
+  end
   if behind then wake(behind, result, fate) end
 end
 
@@ -390,12 +394,7 @@ end
 function sched.on(id, f) others[id] = f or false end
 
 --- Calls `f` at the next completion of `id` only.
-function sched.once(id, f)
-  others[id] = function(...)
-    others[id] = nil
-    f(...)
-  end
-end
+function sched.once(id, f) put_waiter(id, { call = f }) end
 
 --- Whether nobody else could run now: only then may one look for an answer without letting go.
 function sched.is_idle() return ready_head > ready_tail end
