@@ -49,7 +49,7 @@ int link_take_fd(struct link *link) {
 }
 
 /* With a ring the socket carries messages of 16 bytes: bells, and what accompanies an fd. */
-static int take_messages(struct link *link, const char *data, size_t length) {
+int link_take_messages(struct link *link, const char *data, size_t length) {
   while (length > 0) {
     size_t part = sizeof link->message - link->message_have;
     part = part < length ? part : length;
@@ -96,7 +96,7 @@ static void on_readable(struct ev_loop *ev, ev_io *io, int events) {
     return;
   int error = count < 0 ? errno : 0;
   if (link->ring.at) {
-    if (count > 0 && take_messages(link, buffer, (size_t)count) < 0)
+    if (count > 0 && link_take_messages(link, buffer, (size_t)count) < 0)
       error = EPROTO;
     ring_look(&link->ring); /* before the end: what was written before it counts */
     if (link->sink)

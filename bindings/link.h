@@ -24,8 +24,10 @@ struct link {
 
 /* Takes the fd over; `sink` is told what comes. */
 void link_open(struct link *link, struct loop *loop, int fd, struct sink *sink);
-/* From here on through the ring; the request that says so must have been written. */
+/* From here on through the ring; the process has said that it does so too. */
 void link_use_ring(struct link *link, struct afar_ring *at);
+/* What came on the socket behind that. 0 or a negative errno. */
+int link_take_messages(struct link *link, const char *data, size_t length);
 /* How much of it was taken; the sink is told when there is room again. Negative errno: the link has ended. */
 long link_write(struct link *link, const char *data, size_t length);
 /* The fd of the host's that came with the message that is read now, the caller's; or LINK_FD_NONE; or LINK_FD_LOST:

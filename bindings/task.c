@@ -7,6 +7,9 @@
 
 #include "stream.h"
 
+#define RING_AFTER  8    /* writes, within */
+#define RING_WITHIN 0.02 /* seconds: then a ring is worth its setting up, and the pages that it takes */
+
 /* The process does not keep to the protocol. */
 static int wrong(struct task *task, const char *what) {
   task->sink.fault = what;
@@ -92,8 +95,21 @@ void task_complete(struct task *task, struct chain *chain, int64_t result, enum 
   chain_unref(chain);
 }
 
+/* It reads from the ring from now on, unless it says no. */
+static void ring_answered(struct task *task, int64_t result) {
+  if (result == 0) {
+    link_use_ring(&task->link, task->prospect.at);
+    task->ring = &task->link.ring;
+    ring_await(task->ring, task->in_flight > 0);
+  }
+  task->prospect = (struct prospect){0};
+  task_flush_later(task);
+}
+
 static void chain_done(struct task *task, struct chain *chain, enum fate fate) {
   task->held -= chain->held;
+  if (chain == task->prospect.asked)
+    ring_answered(task, chain->outcomes[0].result);
   task_complete(task, chain, chain->call ? chain_call_result(chain) : 0, fate);
   submit_waiting(task);
 }
@@ -250,7 +266,10 @@ static long take_header(struct task *task, const char *data, size_t length) {
 
 static int on_data(struct sink *sink, const char *data, size_t length) {
   struct task *task = (struct task *)((char *)sink - offsetof(struct task, sink));
+  int beside_ring = task->ring != NULL;
   while (length > 0 && !task->ended) {
+    if (task->ring && !beside_ring)
+      return link_take_messages(&task->link, data, length);
     long part = task->data_left > 0 ? take_payload(task, data, length) : take_header(task, data, length);
     if (part < 0)
       return (int)part;
@@ -272,10 +291,37 @@ static int on_message(struct sink *sink, const struct afar_reply *message) {
 /* How much of what is queued may be sent now. */
 static size_t sendable(const struct task *task) {
   uint64_t length = bytes_length(&task->out);
-  if (!task->last)
+  const struct chain *last = task->prospect.asked ? task->prospect.asked : task->last;
+  if (!last)
     return length;
-  uint64_t left = task->last->end - task->sent;
+  uint64_t left = last->end - task->sent;
   return left < length ? left : length;
+}
+
+struct chain *task_ask_ring(struct task *task, struct afar_ring *ring, uint64_t address) {
+  struct chain *chain = calloc(1, sizeof *chain);
+  if (!chain)
+    abort();
+  chain->refs = 1;
+  ring_prepare(ring);
+  chain_add(chain, (struct afar_request){.op = AFAR_OP_RING, .args = {address}});
+  task_queue(task, chain);
+  chain->end = task->queued;
+  return chain;
+}
+
+/* Asks for its ring along with what is sent now, if that is one of many writes within a short time. */
+static void consider_ring(struct task *task) {
+  struct prospect *prospect = &task->prospect;
+  if (!prospect->at || prospect->asked || task->last || bytes_length(&task->out) == 0)
+    return;
+  double now = ev_now(task->loop->ev);
+  if (prospect->writes == 0 || now - prospect->since > RING_WITHIN) {
+    prospect->writes = 0;
+    prospect->since = now;
+  }
+  if (++prospect->writes > RING_AFTER)
+    prospect->asked = task_ask_ring(task, prospect->at, prospect->address);
 }
 
 /* Lets requests into the session, one after the other, as far as there is room for their replies. */
@@ -308,6 +354,7 @@ void task_flush(struct task *task) {
     return;
   if (task->session.on)
     return session_flush(task);
+  consider_ring(task);
   size_t length = sendable(task);
   int carried = task->stream || task->linked || task->channel;
   if (length == 0 || !carried)
@@ -361,6 +408,7 @@ void task_drop_link(struct task *task) {
   link_close(&task->link);
   task->linked = 0;
   task->ring = NULL;
+  task->prospect = (struct prospect){0};
 }
 
 void task_leave_stream(struct task *task) {

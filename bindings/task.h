@@ -22,6 +22,15 @@ struct pending {
   uint32_t index;
 };
 
+/* A ring that a linked process gets once it is used often: until then its pages cost nothing. */
+struct prospect {
+  struct afar_ring *at; /* NULL: there will be none */
+  uint64_t address;     /* where the process has it */
+  struct chain *asked;  /* on its way: nothing is sent behind it until it is answered */
+  unsigned writes;      /* to the socket, since `since` */
+  double since;
+};
+
 struct task {
   struct loop *loop;
   struct stream *stream;   /* of a root; else NULL */
@@ -29,6 +38,7 @@ struct task {
   int linked;              /* of a process on this machine: its carrier is the link */
   struct link link;
   struct ring *ring; /* its link's or its stream's, if requests may go through that; else NULL */
+  struct prospect prospect;
   struct sink sink;
   struct flush flush;
   struct bytes out;
@@ -70,6 +80,8 @@ uint32_t task_take_tag(struct task *task, struct chain *chain, uint32_t index);
 /* Sends what is queued: as much as the carrier takes now; or all with this turn's. */
 void task_flush(struct task *task);
 void task_flush_later(struct task *task);
+/* Asks for a ring there, and nothing else. */
+struct chain *task_ask_ring(struct task *task, struct afar_ring *ring, uint64_t address);
 /* Tells who waits for the chain; gives up the task's reference. */
 void task_complete(struct task *task, struct chain *chain, int64_t result, enum fate fate);
 /* Bytes that a request's reply may have. */

@@ -199,36 +199,28 @@ static int l_call_ready(lua_State *L) {
   return call(L, 5, &ready);
 }
 
-static void use_ring(struct task *task, struct afar_ring *at) {
-  if (task->stream) {
-    stream_use_ring(task->stream, at);
-    task->ring = &task->stream->ring;
-  } else {
-    link_use_ring(&task->link, at);
-    task->ring = &task->link.ring;
-  }
+static void use_ring_of_root(struct task *task, struct afar_ring *ring, uint64_t address) {
+  if (!ring_useful())
+    return;
+  task_ask_ring(task, ring, address);
+  task_flush(task);
+  stream_use_ring(task->stream, ring);
+  task->ring = &task->stream->ring;
   ring_await(task->ring, 1);
 }
 
-/* ring(arena, address): from now on requests go through a ring in the arena, at that address for its process. A root,
- * which can do without, has one where that is quicker, and none if it says no. */
+/* ring(arena, address): requests go through a ring in the arena, at that address for its process: a child's once it is
+ * used often. A root, which can do without, has one from now on where that is quicker, and none if it says no. */
 static int l_ring(lua_State *L) {
   struct task *task = task_check(L, 1);
-  lua_Number address = luaL_checknumber(L, 3);
-  struct afar_ring *ring = arena_at(arena_check(L, 2), (uint64_t)address, sizeof *ring);
-  int fresh = task->stream ? task->in_flight == 0 : task->linked && task->queued == 0;
+  uint64_t address = (uint64_t)luaL_checknumber(L, 3);
+  struct afar_ring *ring = arena_at(arena_check(L, 2), address, sizeof *ring);
+  int fresh = task->stream ? task->in_flight == 0 : task->linked && !task->prospect.at;
   luaL_argcheck(L, ring && fresh && !task->ring, 3, "no place for a ring, or too late");
-  if (task->stream && !ring_useful())
-    return 0;
-  struct chain *chain = calloc(1, sizeof *chain);
-  if (!chain)
-    abort();
-  chain->refs = 1;
-  ring_prepare(ring);
-  chain_add(chain, (struct afar_request){.op = AFAR_OP_RING, .args = {(uint64_t)address}});
-  task_queue(task, chain);
-  task_flush(task);
-  use_ring(task, ring);
+  if (task->stream)
+    use_ring_of_root(task, ring, address);
+  else
+    task->prospect = (struct prospect){.at = ring, .address = address};
   return 0;
 }
 

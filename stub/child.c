@@ -35,7 +35,7 @@ static void bell(struct server *server) {
 static int64_t perform_other(struct server *server, uint8_t op, const uint64_t args[6]) {
   switch (op) {
   case AFAR_OP_RING:
-    return ring_begin(server, args);
+    return ring_begin_later(server, args);
   case AFAR_OP_PERSIST:
     return persist_begin(server, args);
   default:
@@ -62,6 +62,8 @@ void child_turn(struct server *server) {
     persist_start(server);
   if (server->persist)
     return persist_turn(server);
+  if (server->next_ring)
+    ring_start(server);
   if (server->ring)
     return ring_turn(server);
   server_send(server);
@@ -100,7 +102,7 @@ struct server *child_server_at(int64_t block, const struct server *other) {
     server_init(server, &kind);
   server->kind = &kind;
   server->carrier = -1;
-  server->ring = NULL;
+  server->ring = server->next_ring = NULL;
   return server;
 }
 

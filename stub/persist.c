@@ -125,7 +125,7 @@ void persist_start(struct server *server) {
   server_send(server);
   sys_close(server->carrier);
   server->carrier = -1;
-  server->ring = NULL;
+  server->ring = server->next_ring = NULL;
   server->have = server->left = 0;
   server->switched = 0;
   server->persist = server->starting;

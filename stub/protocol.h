@@ -22,7 +22,7 @@ enum afar_op {
   AFAR_OP_ATTACH = 6,  /* root only; args: channel, fd, AFAR_ATTACH_*, credit to the host, credit from the host; result
                           is the fd's new number */
   AFAR_OP_PING = 7,    /* root only; args: seconds; exit if the host was silent for so long. 0: never */
-  AFAR_OP_RING = 8,    /* not a root's; args: address of a struct afar_ring, the carrier from this one's reply on */
+  AFAR_OP_RING = 8,    /* args: address of a struct afar_ring, the carrier from then on: see doc/protocol.md, "Ring" */
   AFAR_OP_PERSIST = 9, /* args: listening socket, lease in seconds (0: none), the session's two words, address of the
                           kept table; its carrier ends after this one's reply, and then comes over connections to that
                           socket. A root's stream goes on: a process that it clones serves that */

@@ -134,14 +134,33 @@ static int64_t probe(struct server *server, uint64_t address) {
   return error ? error : touch(server, address + sizeof(struct afar_ring) - 1, 1);
 }
 
-int64_t ring_begin(struct server *server, const uint64_t args[6]) {
-  if (args[0] % 64 != 0 || server->ring || server->held > 0)
+static int64_t prepare(struct server *server, uint64_t address) {
+  if (address % 64 != 0 || server->ring)
     return -EINVAL;
-  int64_t error = probe(server, args[0]);
+  int64_t error = probe(server, address);
+  server->switched = error == 0;
+  return error;
+}
+
+int64_t ring_begin(struct server *server, const uint64_t args[6]) {
+  int64_t error = server->held > 0 ? -EINVAL : prepare(server, args[0]);
   if (error)
     return error;
   server_send(server);
   server->ring = (struct afar_ring *)args[0];
-  server->switched = 1;
   return 0;
+}
+
+int64_t ring_begin_later(struct server *server, const uint64_t args[6]) {
+  int64_t error = server->next_ring ? -EINVAL : prepare(server, args[0]);
+  if (error == 0)
+    server->next_ring = (struct afar_ring *)args[0];
+  return error;
+}
+
+void ring_start(struct server *server) {
+  server_send(server);
+  server->ring = server->next_ring;
+  server->next_ring = NULL;
+  server->switched = 0;
 }

@@ -6,8 +6,11 @@
 
 #define RING_TURNS 32 /* so many turns may pass between two looks at what is slower */
 
-/* op RING: from now on requests come from the ring at args[0] and replies go there. 0 or a negative errno. */
+/* op RING: from now on requests come from the ring at args[0] and replies go there. 0 or a negative errno. A child's
+ * begins once the reply to that is out on its socket. */
 int64_t ring_begin(struct server *server, const uint64_t args[6]);
+int64_t ring_begin_later(struct server *server, const uint64_t args[6]);
+void ring_start(struct server *server);
 
 /* All replies, waiting for room; wakes the host if it sleeps. */
 void ring_send(struct server *server, const uint8_t *bytes, size_t length);

@@ -42,7 +42,7 @@ struct server_kind {
 struct server {
   const struct server_kind *kind;
   int carrier;                        /* a child's; a root has channel 0 */
-  struct afar_ring *ring;             /* where requests and replies flow, once it was told; NULL: nowhere */
+  struct afar_ring *ring, *next_ring; /* where requests and replies flow, once it was told, or will; NULL: nowhere */
   struct persist *persist, *starting; /* a persistent child's; starting: it is one once its replies are out */
   uint8_t turns;
   uint8_t switched; /* to the ring: what still follows on the socket are no requests */

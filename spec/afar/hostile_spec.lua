@@ -23,6 +23,17 @@ local nonsense = {
 
 local TO_HOST_TAIL = 64 -- in struct afar_ring
 
+--- It has one once it was called often: then each reply moves its tail.
+local function use_ring(p)
+  local tail = ffi.cast("uint32_t *", p.space:in_place(p.block + p.machine.hello.block_size + TO_HOST_TAIL, 4))
+  for _ = 1, 1000 do
+    local before = tail[0]
+    p:getpid()
+    if tail[0] == before + 16 then return end
+  end
+  error "it has no ring"
+end
+
 --- Waits until nobody can ask the process any more, and checks what is said of that.
 local function is_cut_off(p, ...)
   local pid, id = p.pid, p.task:wait_end()
@@ -58,10 +69,22 @@ describe("a process that sends nonsense", function()
     end
   end)
 
+  for what, case in pairs(nonsense) do
+    it(("(%s) beside its ring is cut off"):format(what), function()
+      local witness, p = afar.here:fork(), afar.here:fork()
+      local child = p.child
+      use_ring(p)
+      pcall(p.syscall, p, "write", p.carrier, p:ptr(case[1]), #case[1])
+      is_cut_off(p, case[2], case[3])
+      finish(p, child, witness)
+    end)
+  end
+
   it("into the ring that it shares with the host is cut off, and no other is", function()
     local witness, p = afar.here:fork(), afar.here:fork()
     local child = p.child
     local ring = p.block + p.machine.hello.block_size
+    use_ring(p)
     ffi.copy(p.space:in_place(ring + TO_HOST_TAIL, 4), "\255\255\255\127", 4)
     local _, text = raised.named(p.getpid, p)
     assert.truthy(text:find("positions of its ring that can't be", 1, true), text)

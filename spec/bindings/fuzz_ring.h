@@ -25,8 +25,9 @@ static struct {
   struct far far;
   int fd; /* -1: its process has ended, or there is none */
   int made;
-  struct shared shared; /* without a ring all goes over the socket */
-  size_t by_socket;     /* bytes of requests that are still to come there; behind them only bells */
+  struct shared shared;    /* without a ring all goes over the socket */
+  struct afar_ring *place; /* of the ring that it may be told of */
+  size_t over_socket;      /* bytes of replies that still go there, though there is a ring */
 } ring;
 
 /* ---- the host's part ---- */
@@ -44,7 +45,8 @@ static void do_direct(void) {
   ring.made = 1;
   ring.fd = pair[1];
   ring.shared = (struct shared){0};
-  ring.by_socket = SIZE_MAX;
+  ring.place = NULL;
+  ring.over_socket = 0;
   ring.far.chance = &f.chance;
   ring.far.right = f.right;
   ring.far.lines[LINE_OF_RING] =
@@ -53,10 +55,9 @@ static void do_direct(void) {
     return;
   method(f.task_objects[f.task_count - 1], "ring");
   lua_getfield(f.L, LUA_REGISTRYINDEX, "memory");
-  ring.shared.ring = arena_at(arena_check(f.L, -1), RING_ADDRESS, sizeof *ring.shared.ring);
+  ring.place = arena_at(arena_check(f.L, -1), RING_ADDRESS, sizeof *ring.place);
   lua_pushnumber(f.L, RING_ADDRESS);
   act(3);
-  ring.by_socket = sizeof(struct afar_request);
 }
 
 /* ---- the process's part ---- */
@@ -83,11 +84,9 @@ static void ring_takes(void) {
   ssize_t count;
   if (ring.fd < 0)
     return;
-  while ((count = recv(ring.fd, buffer, sizeof buffer, 0)) > 0) {
-    size_t part = (size_t)count < ring.by_socket ? (size_t)count : ring.by_socket;
-    take_payload(&ring.far, LINE_OF_RING, buffer, part);
-    ring.by_socket -= part;
-  }
+  while ((count = recv(ring.fd, buffer, sizeof buffer, 0)) > 0)
+    if (!ring.shared.ring) /* else these are bells */
+      take_payload(&ring.far, LINE_OF_RING, buffer, (size_t)count);
   if (ring.shared.ring && !ring.shared.spoiled)
     take_all(&ring.shared, &ring.far, LINE_OF_RING);
 }
@@ -109,11 +108,13 @@ static void ring_gives(void) {
   struct bytes *out = &ring.far.lines[LINE_OF_RING].out;
   if (ring.fd < 0)
     return;
-  if (ring.shared.ring)
+  if (ring.shared.ring && ring.over_socket == 0)
     return give_shared(&ring.shared, out);
-  ssize_t count = send(ring.fd, bytes_head(out), bytes_length(out), MSG_NOSIGNAL);
-  if (count > 0)
-    bytes_drop(out, (size_t)count);
+  ssize_t count = send(ring.fd, bytes_head(out), ring.shared.ring ? ring.over_socket : bytes_length(out), MSG_NOSIGNAL);
+  if (count <= 0)
+    return;
+  bytes_drop(out, (size_t)count);
+  ring.over_socket -= ring.shared.ring ? (size_t)count : 0;
 }
 
 static void ring_answers(void) {
@@ -136,7 +137,7 @@ static void send_fd(struct afar_reply message) {
 static void ring_hands_fd(void) {
   struct line *line = &ring.far.lines[LINE_OF_RING];
   struct afar_reply message = {AFAR_TAG_FD, 0, (int64_t)below(&f.chance, 10)};
-  if (ring.fd < 0 || !line->task || (!ring.shared.ring && bytes_length(&line->out) > 0))
+  if (ring.fd < 0 || !line->task || (ring.shared.ring ? ring.over_socket : bytes_length(&line->out)) > 0)
     return;
   struct bytes *ids = &line->task->fd_ids;
   if (bytes_length(ids) > 0 && !one_in(&f.chance, 4))
@@ -148,7 +149,7 @@ static void ring_hands_fd(void) {
 
 static void ring_rings(void) {
   struct afar_reply bell = {AFAR_TAG_BELL, 0, 0};
-  if (ring.fd < 0 || !ring.shared.ring)
+  if (ring.fd < 0 || !ring.shared.ring || ring.over_socket > 0)
     return;
   ring.shared.ring->stub_asleep = below(&f.chance, 2);
   send(ring.fd, &bell, sizeof bell, MSG_NOSIGNAL);
@@ -229,8 +230,23 @@ static void do_root_ring(void) {
   }
 }
 
+/* A process's begins behind the reply to that. */
+static int begins_ring_of_process(struct line *line, const struct afar_request *request) {
+  struct asked asked = {.tag = request->tag};
+  int refused = one_in(&f.chance, 4);
+  MUST(ring.place && request->args[0] == RING_ADDRESS);
+  reply(line, &asked, refused ? -EFAULT : 0, 0, 0);
+  if (refused)
+    return 1;
+  ring.shared.ring = ring.place;
+  ring.over_socket = bytes_length(&line->out);
+  return 1;
+}
+
 /* It begins at once, or is refused. */
 static int begins_ring(struct far *far, struct line *line, const struct afar_request *request) {
+  if (request->op == AFAR_OP_RING && far == &ring.far)
+    return begins_ring_of_process(line, request);
   if (request->op != AFAR_OP_RING || far != first_far())
     return 0;
   MUST(root_ring_asked && request->args[0] == ROOT_RING_ADDRESS);
