@@ -95,7 +95,8 @@ local function release_at_end(state, task)
   end)
 end
 
-local function await_unheld(parent, state)
+local function await_unheld(state)
+  local parent = state.parent
   if not parent:is_alive() then return end
   local function record(r)
     r:call("waitid", nil, P_PIDFD, state.pidfd, 0, WEXITED, 0)
@@ -108,13 +109,29 @@ local function await_unheld(parent, state)
 end
 
 --- A child that nobody holds any more, once it ends, is awaited all the same: no zombie stays.
-local function guard(parent, state)
-  local sentinel = newproxy(true)
-  getmetatable(sentinel).__gc = function()
-    if state.reaped or state.kept then return end
-    sched.collected(function() await_unheld(parent, state) end)
-  end
+local guards = newproxy(true)
+debug.setfenv(guards, { kept = true })
+getmetatable(guards).__gc = function(sentinel)
+  local state = debug.getfenv(sentinel)
+  if state.reaped or state.kept then return end
+  sched.collected(function() await_unheld(state) end)
+end
+
+local function guard(state)
+  local sentinel = newproxy(guards) -- with the same metatable
+  debug.setfenv(sentinel, state)
   return sentinel
+end
+
+local WEAK = { __mode = "v" }
+
+local function add_kid(parent, child)
+  local kids = rawget(parent, "kids")
+  if not kids then
+    kids = setmetatable({}, WEAK)
+    rawset(parent, "kids", kids)
+  end
+  kids[child.pid] = child
 end
 
 --- The child that `parent` just cloned. Without a pidfd (an emulator) one is opened.
@@ -126,11 +143,11 @@ end
 function children.new(parent, inert, pid, pidfd)
   pidfd = pidfd or parent:syscall("pidfd_open", pid, 0)
   parent.table.internal[pidfd] = true
-  local state = { pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine:block_size() }
-  local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state, inert = setmetatable({ inert }, { __mode = "v" }) }, Child)
-  self.guard = guard(parent, state)
-  if not rawget(parent, "kids") then rawset(parent, "kids", setmetatable({}, { __mode = "v" })) end
-  rawget(parent, "kids")[pid] = self
+  local state = { parent = parent, pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine:block_size() }
+  local self = setmetatable({
+    parent = parent, pid = pid, pidfd = pidfd, state = state, inert = setmetatable({ inert }, WEAK), guard = guard(state),
+  }, Child)
+  add_kid(parent, self)
   release_at_end(state, inert.task)
   return self
 end
@@ -139,11 +156,9 @@ end
 ---@return afar.Child
 function children.adopt(parent, pid, pidfd, argv)
   parent.table.internal[pidfd] = true
-  local state = { pidfd = pidfd, space = parent.space }
-  local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state, argv = argv }, Child)
-  self.guard = guard(parent, state)
-  if not rawget(parent, "kids") then rawset(parent, "kids", setmetatable({}, { __mode = "v" })) end
-  rawget(parent, "kids")[pid] = self
+  local state = { parent = parent, pidfd = pidfd, space = parent.space }
+  local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state, argv = argv, guard = guard(state) }, Child)
+  add_kid(parent, self)
   return self
 end
 

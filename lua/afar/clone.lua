@@ -17,6 +17,7 @@ local sched = require "afar.sched"
 local space = require "afar.space"
 local tasks = require "afar.task"
 local userns = require "afar.userns"
+local variables = require "afar.variables"
 local watch = require "afar.watch"
 local u32 = require("afar.bytes").u32
 
@@ -229,16 +230,10 @@ function clone.begin(parent, flags, before, brief, cgroup)
   return self
 end
 
-local function copy(variables)
-  local own = {}
-  for name, value in pairs(variables) do own[name] = value end
-  return own
-end
-
 function Birth:table_of_child()
   local table_ = self.parent.table
   if self.shares_table then return table_ end
-  return self.brief and fdtable.brief() or fdtable.copy(table_, "a copy of " .. tostring(table_))
+  return self.brief and fdtable.brief() or fdtable.copy(table_)
 end
 
 function Birth:make_child()
@@ -253,7 +248,7 @@ function Birth:make_child()
     pids = has(self.flags, C.CLONE_NEWPID) and {} or rawget(parent, "pids_for_children") or rawget(parent, "pids"),
     space = parent.space,
     table = self:table_of_child(),
-    environ = self.brief and parent.environ or copy(parent.environ),
+    shared_environ = variables.share(parent),
     block = self.block,
   }
   if self.brief or not self.task then return child end

@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
 local passing = require "afar.passing"
+local variables = require "afar.variables"
 
 local command = {}
 
@@ -59,7 +60,7 @@ end
 local function environ(p, spec)
   local all, list = {}, {}
   if not spec.clean_env then
-    for name, value in pairs(p.environ) do all[name] = value end
+    for name, value in pairs(variables.of(p)) do all[name] = value end
   end
   for name, value in pairs(spec.env or {}) do all[name] = value end
   for name, value in pairs(all) do
@@ -93,30 +94,14 @@ function command.store_array(r, strings)
   return address
 end
 
-local function copy(variables)
-  local own = {}
-  for name, value in pairs(variables) do own[name] = value end
-  return own
-end
-
-local function same(a, b)
-  for name, value in pairs(a) do
-    if b[name] ~= value then return false end
-  end
-  for name in pairs(b) do
-    if a[name] == nil then return false end
-  end
-  return true
-end
-
 --- The environment's array. It is the same for nearly all that a process executes: kept in its memory from one to the next, unless
 --- this program has one of its own.
 function command.store_environ(r, p, spec)
   if spec.env or spec.clean_env then return command.store_array(r, environ(p, spec)) end
   local entry = p.space.environ
-  if not entry or not same(entry.variables, p.environ) then
+  if not entry or not variables.same(entry.variables, variables.of(p)) then
     local list = environ(p, spec)
-    entry = { variables = copy(p.environ), size = array_size(list), space = p.space, users = 0 }
+    entry = { variables = variables.share(p), size = array_size(list), space = p.space, users = 0 }
     entry.address = p.space:alloc(p, entry.size)
     r:store(entry.address, array(entry.address, list))
   end
@@ -135,7 +120,7 @@ function command.settle_environ(r)
   local space = entry.space
   local old = space.environ
   local there = space:in_place(entry.address, entry.size) or r.requests:result(1)
-  if old ~= entry and (not old or not same(old.variables, entry.variables)) and there and not space.machine.plain_clone then
+  if old ~= entry and (not old or not variables.same(old.variables, entry.variables)) and there and not space.machine.plain_clone then
     space.environ = entry
     if old and old.users == 0 then space:free(old.address, old.size) end
   end
@@ -143,7 +128,7 @@ function command.settle_environ(r)
 end
 
 --- Where a program's name is looked for.
-function command.search_path(p, spec) return spec.env and spec.env.PATH or p.environ.PATH or DEFAULT_PATH end
+function command.search_path(p, spec) return spec.env and spec.env.PATH or variables.of(p).PATH or DEFAULT_PATH end
 
 --- The paths at which a program's name may be found, in order; see execvp(3).
 function command.candidates(p, spec)

@@ -10,44 +10,48 @@ local errors = require "afar.error"
 ---@field origin? afar.FdTable               of which it is a copy
 ---@field inherited table<integer, table>    what the handles at these numbers were when it was copied: their states
 local FdTable = { __name = "fd table" }
-FdTable.__index = FdTable
 
 local fdtable = {}
 local count = 0
 
+-- Most tables never have anything of most kinds.
+local WEAK_KEYS, WEAK_VALUES, STRONG = { __mode = "k" }, { __mode = "v" }, {}
+local PARTS = {
+  handles = WEAK_VALUES, processes = WEAK_KEYS, internal = STRONG, holds = STRONG, inherited = STRONG, given = WEAK_VALUES,
+}
+
+function FdTable.__index(self, name)
+  local mode = PARTS[name]
+  if not mode then return FdTable[name] end
+  local part = mode == STRONG and {} or setmetatable({}, mode)
+  rawset(self, name, part)
+  return part
+end
+
 function fdtable.new(name)
   count = count + 1
-  return setmetatable({
-    handles = setmetatable({}, { __mode = "v" }),
-    processes = setmetatable({}, { __mode = "k" }),
-    internal = {},
-    holds = {},
-    inherited = {},
-    given = setmetatable({}, { __mode = "v" }),
-    name = name,
-    id = count,
-  }, FdTable)
+  return setmetatable({ name = name, id = count }, FdTable)
 end
 
 --- The table of a process that was just cloned from one with `origin`.
-function fdtable.copy(origin, name)
-  local self = fdtable.new(name)
+function fdtable.copy(origin)
+  local self = fdtable.new()
   self.origin = origin
-  for number, handle in pairs(origin.handles) do
+  for number, handle in pairs(rawget(origin, "handles") or {}) do
     self.inherited[number] = handle.state
   end
-  for number, state in pairs(origin.inherited) do
+  for number, state in pairs(rawget(origin, "inherited") or {}) do
     self.inherited[number] = self.inherited[number] or state
   end
   return self
 end
 
 --- The same of a process that will only execute a program: no handle will be in it.
-function fdtable.brief()
-  return setmetatable({ handles = {}, processes = {}, internal = {}, holds = {}, inherited = {}, given = {}, name = "of a program", id = 0 }, FdTable)
-end
+function fdtable.brief() return setmetatable({ name = "of a program", id = 0 }, FdTable) end
 
-function FdTable:__tostring() return ("fd table %d (%s)"):format(self.id, self.name) end
+function FdTable:__tostring()
+  return ("fd table %d (%s)"):format(self.id, rawget(self, "name") or "a copy of " .. tostring(self.origin))
+end
 
 --- Some process of the table that can still make calls, or nil.
 function FdTable:alive()

@@ -48,7 +48,7 @@ local function root_of(self)
     pid = hello.pid,
     space = space.new(self, hello.arena, hello.arena_size),
     table = fdtable.new("the root of " .. self.name),
-    environ = environ_of(hello.environ),
+    shared_environ = environ_of(hello.environ),
   }
   for _, fd in ipairs { hello.in_fd, hello.out_fd, hello.epoll_fd } do
     if fd >= 0 then root.table.internal[fd] = true end

@@ -5,6 +5,7 @@ local chain = require "afar.chain"
 local colon = require "afar.colon"
 local requests = require "afar.requests"
 local nearest = require "afar.nearest"
+local variables = require "afar.variables"
 
 ---@class afar.Process
 ---@field machine afar.Machine
@@ -90,6 +91,7 @@ function Process:__index(name)
   local found = plain[name] or rawget(self, "machine").sys.methods[name]
   if found then return found end
   if fields[name] then return nil end
+  if name == "environ" then return variables.own(self) end
   return lookup(self, name, 2)
 end
 

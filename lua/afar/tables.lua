@@ -137,7 +137,7 @@ function tables.leave(p, brief)
   p:syscall("unshare", p.machine.sys.C.CLONE_FILES)
   let_children_stay(p, old, brief)
   process.gone(p)
-  p.table = fdtable.copy(old, "a copy of " .. tostring(old))
+  p.table = fdtable.copy(old)
   p.table.processes[p] = true
   for number in pairs(own) do p.table.internal[number] = true end
   if not brief then close_all(p, internal_of_others(old, own)) end
