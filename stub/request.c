@@ -39,15 +39,15 @@ static int check_all(const struct afar_request *request, const struct history *h
     error = check(history, request->if_ok, 1);
   if (!error && request->if_failed)
     error = check(history, request->if_failed, 0);
-  for (int i = 0; i < 6 && !error; i++)
+  for (int i = 0; request->kinds && i < 6 && !error; i++)
     if (kind_of(request, i) == AFAR_RESULT)
       error = check(history, distance_of(request->args[i]), 1);
   return error;
 }
 
-int request_prepare(struct server *server, const struct afar_request *request, const struct history *history,
-                    uint64_t args[6]) {
-  int error = check_all(request, history);
+static int load(struct server *server, const struct afar_request *request, const struct history *history,
+                uint64_t args[6]) {
+  int error = 0;
   for (int i = 0; i < 6 && !error; i++) {
     uint64_t arg = request->args[i];
     switch (kind_of(request, i)) {
@@ -64,6 +64,12 @@ int request_prepare(struct server *server, const struct afar_request *request, c
     }
   }
   return error;
+}
+
+int request_prepare(struct server *server, const struct afar_request *request, const struct history *history,
+                    uint64_t args[6]) {
+  int error = check_all(request, history);
+  return error ? error : load(server, request, history, args);
 }
 
 static int as_expected(const struct afar_request *request, const uint64_t args[6], int64_t result) {
@@ -87,7 +93,7 @@ void request_finish(struct server *server, const struct afar_request *request, c
   if (ok && request->flags & AFAR_QUIET)
     return;
   struct afar_reply reply = {request->tag, payload, result};
-  memcpy(room(server, sizeof reply), &reply, sizeof reply);
+  __builtin_memcpy(room(server, sizeof reply), &reply, sizeof reply);
   server->out_used += (uint32_t)sizeof reply + payload;
 }
 
@@ -149,9 +155,12 @@ static int64_t perform(struct server *server, const struct afar_request *request
 }
 
 int request_perform(struct server *server, const struct afar_request *request, int verdict, struct history *history) {
-  uint64_t args[6];
+  uint64_t loaded[6];
+  const uint64_t *args = request->kinds ? loaded : request->args;
   struct outcome outcome = {0, 0};
-  int64_t result = verdict ? verdict : request_prepare(server, request, history, args);
+  int64_t result = verdict ? verdict : check_all(request, history);
+  if (result == 0 && args == loaded)
+    result = load(server, request, history, loaded);
   if (result == 0)
     result = perform(server, request, args, history, &outcome);
   if (!outcome.held)
