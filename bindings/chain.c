@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bulk.h"
 #include "split.h"
 
 #define TYPE "afar.chain"
@@ -287,7 +288,7 @@ static int l_data(lua_State *L) {
   if (index >= chain->count || chain->outcomes[index].state != OUTCOME_DONE)
     return 0;
   struct outcome *outcome = &chain->outcomes[index];
-  lua_pushlstring(L, outcome->data ? outcome->data : "", outcome->length);
+  bulk_push(L, outcome->data ? outcome->data : "", outcome->length);
   return 1;
 }
 

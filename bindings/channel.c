@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bindings.h"
+#include "bulk.h"
 #include "pump.h"
 #include "stream.h"
 
@@ -233,7 +234,7 @@ static int l_read(lua_State *L) {
   }
   if (length > max)
     length = max;
-  lua_pushlstring(L, bytes_head(&channel->in), length);
+  bulk_push(L, bytes_head(&channel->in), length);
   bytes_drop(&channel->in, length);
   channel_took(channel, length);
   return 1;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "bindings.h"
+#include "bulk.h"
 
 enum { ARGS_MAX = 16 };
 
@@ -223,7 +224,7 @@ static int l_read_cached(lua_State *L) {
   size_t max = (size_t)luaL_checkinteger(L, 2);
   ssize_t count = read_cached(luaL_checkint(L, 1), buffer, max < sizeof buffer ? max : sizeof buffer);
   if (count >= 0)
-    lua_pushlstring(L, buffer, (size_t)count);
+    bulk_push(L, buffer, (size_t)count);
   else if (errno == EAGAIN || errno == EINTR)
     lua_pushnil(L);
   else
