@@ -2,9 +2,10 @@
 
 enum { KIB_GARBAGE = 4 * 1024, KIB_SMALL = 16 * 1024 };
 
-/* Lua starts to collect when the heap has doubled, and goes on in small steps meanwhile: with strings of 64 KiB a heap of
- * 2 MiB has grown by 7 before the first of them is freed. Where the heap is small all of it is looked through at once,
- * which takes about as long and is done each few megabytes. A large one is left to Lua: it grows by what it is. */
+/* Lua starts to collect when the heap has doubled, and goes on in small steps meanwhile: with strings of 64 KiB a heap
+ * of 2 MiB has grown by 7 before the first of them is freed. Where the heap is small all of it is looked through at
+ * once, which takes about as long and is done each few megabytes. A large one is left to Lua: it grows by what it is.
+ */
 void bulk_push(lua_State *L, const char *data, size_t length) {
   static int kept; /* KiB of the heap that were left by the last collection, or are there by now without one */
   lua_pushlstring(L, data, length);

@@ -2,15 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include "bindings.h"
-
-#define TYPE "afar.stream"
 
 enum { PROBE = 1 }; /* what a ping carries whose answer is timed */
 
@@ -53,6 +48,11 @@ static void settle_bell(struct stream *stream) {
 static void queue(struct stream *stream, const void *data, size_t length) {
   bytes_append(&stream->out, data, length);
   loop_flush_later(stream->loop, &stream->flush);
+}
+
+void stream_raw(struct stream *stream, const char *data, size_t length) {
+  if (stream->state == STREAM_NOISE)
+    queue(stream, data, length);
 }
 
 void stream_frame(struct stream *stream, uint32_t channel, enum afar_frame_type type, uint32_t value) {
@@ -155,7 +155,7 @@ static ssize_t send_some(struct stream *stream) {
   return count < 0 ? -errno : count;
 }
 
-static void stream_flush(struct stream *stream) {
+void stream_flush(struct stream *stream) {
   settle_bell(stream);
   while (stream->state != STREAM_ENDED && bytes_length(&stream->out) > 0) {
     ssize_t count = send_some(stream);
@@ -413,7 +413,76 @@ static void on_below_credit(struct sink *sink) {
   stream_flush((struct stream *)((char *)sink - offsetof(struct stream, below_sink)));
 }
 
-/* ---- the end ---- */
+/* ---- channels, and fds beside them ---- */
+
+static void grow_channels(struct stream *stream) {
+  uint32_t before = stream->channels_size, size = before ? before * 2 : 16;
+  struct channel **channels = realloc(stream->channels, size * sizeof *channels);
+  if (!channels)
+    abort();
+  memset(channels + before, 0, (size - before) * sizeof *channels);
+  stream->channels = channels;
+  stream->channels_size = size;
+}
+
+struct channel *stream_channel(struct stream *stream, uint32_t to_host, uint32_t from_host, uint32_t most) {
+  uint32_t number = 1;
+  while (number < stream->channels_size && stream->channels[number])
+    number++;
+  if (number >= AFAR_CHANNELS_MAX)
+    return NULL;
+  if (number >= stream->channels_size)
+    grow_channels(stream);
+  struct channel *channel = channel_new(stream, number, to_host, from_host);
+  channel->window_most = most;
+  if (most > to_host)
+    stream_probe(stream);
+  stream->channels[number] = channel;
+  channel->refs++;
+  return channel;
+}
+
+uint64_t stream_send_fd(struct stream *stream, int fd) {
+  if (stream->state != STREAM_OPEN || stream->below) {
+    close(fd);
+    return 0;
+  }
+  struct out_fd out = {.offset = stream->sent + bytes_length(&stream->out), .fd = fd};
+  bytes_append(&stream->out_fds, &out, sizeof out);
+  stream_frame(stream, 0, AFAR_PONG, 0);
+  uint64_t id = loop_id(stream->loop);
+  bytes_append(&stream->fd_ids, &id, sizeof id);
+  return id;
+}
+
+/* ---- its life ---- */
+
+static void set_nonblock(int fd) {
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+void stream_init(struct stream *stream, struct loop *loop, const char *marker) {
+  *stream = (struct stream){.loop = loop, .in_fd = -1, .out_fd = -1, .flush = {.run = run_flush, .late = 1}};
+  memcpy(stream->marker, marker, MARKER_LENGTH);
+}
+
+void stream_over_fds(struct stream *stream, int in, int out) {
+  stream->in_fd = in;
+  stream->out_fd = out;
+  set_nonblock(in);
+  set_nonblock(out);
+  ev_io_init(&stream->reader, on_readable, in, EV_READ);
+  ev_io_init(&stream->writer, on_writable, out, EV_WRITE);
+  stream->reader.data = stream->writer.data = stream;
+  ev_io_start(stream->loop->ev, &stream->reader);
+}
+
+void stream_over_channel(struct stream *stream, struct channel *channel) {
+  stream->below = channel;
+  channel->refs++;
+  stream->below_sink = (struct sink){.data = on_below_data, .end = on_below_end, .credit = on_below_credit};
+  channel_adopt(channel, &stream->below_sink);
+}
 
 static void close_below(struct stream *stream) {
   loop_flush_forget(stream->loop, &stream->flush);
@@ -477,7 +546,7 @@ void stream_end(struct stream *stream, int error, const char *reason) {
   }
 }
 
-static void stream_free(struct stream *stream) {
+void stream_free(struct stream *stream) {
   stream_end(stream, 0, NULL);
   loop_flush_forget(stream->loop, &stream->flush);
   bytes_free(&stream->noise);
@@ -486,213 +555,4 @@ static void stream_free(struct stream *stream) {
   bytes_free(&stream->out_fds);
   bytes_free(&stream->fd_ids);
   free(stream->channels);
-}
-
-/* ---- methods ---- */
-
-struct stream *stream_check(lua_State *L, int index) {
-  return luaL_checkudata(L, index, TYPE);
-}
-
-static struct stream *stream_push(lua_State *L, int marker) {
-  size_t length;
-  const char *text = luaL_checklstring(L, marker, &length);
-  luaL_argcheck(L, length == MARKER_LENGTH, marker, "the marker has 32 characters");
-  struct stream *stream = lua_newuserdata(L, sizeof *stream);
-  *stream = (struct stream){.loop = loop_of(L), .in_fd = -1, .out_fd = -1, .flush = {.run = run_flush, .late = 1}};
-  memcpy(stream->marker, text, MARKER_LENGTH);
-  luaL_getmetatable(L, TYPE);
-  lua_setmetatable(L, -2);
-  return stream;
-}
-
-static void set_nonblock(int fd) {
-  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-}
-
-/* open(in, out, marker): takes both fds (numbers of the host's, may be equal) over */
-static int l_open(lua_State *L) {
-  int in = luaL_checkint(L, 1), out = luaL_checkint(L, 2);
-  struct stream *stream = stream_push(L, 3);
-  stream->in_fd = in;
-  stream->out_fd = out;
-  set_nonblock(in);
-  set_nonblock(out);
-  ev_io_init(&stream->reader, on_readable, in, EV_READ);
-  ev_io_init(&stream->writer, on_writable, out, EV_WRITE);
-  stream->reader.data = stream->writer.data = stream;
-  ev_io_start(stream->loop->ev, &stream->reader);
-  return 1;
-}
-
-/* over(channel, marker): a stream inside a channel of another; takes the channel over */
-static int l_over(lua_State *L) {
-  struct channel *channel = channel_check(L, 1);
-  luaL_argcheck(L, channel->stream && !channel->sink, 1, "the channel has ended or is in use");
-  struct stream *stream = stream_push(L, 2);
-  stream->below = channel;
-  channel->refs++;
-  stream->below_sink = (struct sink){.data = on_below_data, .end = on_below_end, .credit = on_below_credit};
-  channel_adopt(channel, &stream->below_sink);
-  return 1;
-}
-
-/* channel(to_host, from_host, most) -> channel. The first credits; most: up to which the one to the host may grow,
- * where the way is long and the script takes all at once (default: it doesn't) */
-static int l_channel(lua_State *L) {
-  struct stream *stream = stream_check(L, 1);
-  uint32_t to_host = (uint32_t)luaL_optnumber(L, 2, CHANNEL_WINDOW),
-           from_host = (uint32_t)luaL_optnumber(L, 3, CHANNEL_WINDOW);
-  uint32_t number = 1;
-  uint32_t most = (uint32_t)luaL_optnumber(L, 4, to_host);
-  luaL_argcheck(L, to_host <= WINDOW_MAX && most <= WINDOW_MAX, 2, "larger than a frame can give credit for");
-  if (stream->state != STREAM_OPEN)
-    return luaL_error(L, "the stream has ended");
-  while (number < stream->channels_size && stream->channels[number])
-    number++;
-  if (number >= AFAR_CHANNELS_MAX)
-    return luaL_error(L, "a stream carries %d channels at most", AFAR_CHANNELS_MAX - 1);
-  if (number >= stream->channels_size) {
-    uint32_t size = stream->channels_size ? stream->channels_size * 2 : 16;
-    stream->channels = realloc(stream->channels, size * sizeof *stream->channels);
-    if (!stream->channels)
-      abort();
-    memset(stream->channels + stream->channels_size, 0, (size - stream->channels_size) * sizeof *stream->channels);
-    stream->channels_size = size;
-  }
-  struct channel *channel = channel_new(stream, number, to_host, from_host);
-  channel->window_most = most;
-  if (most > to_host)
-    stream_probe(stream);
-  stream->channels[number] = channel;
-  channel->refs++;
-  channel_push(L, channel);
-  return 1;
-}
-
-static int wait_id(lua_State *L, struct stream *stream, uint64_t *id, int ready) {
-  if (ready || stream->state == STREAM_ENDED)
-    return 0;
-  if (!*id)
-    *id = loop_id(stream->loop);
-  lua_pushnumber(L, (lua_Number)*id);
-  return 1;
-}
-
-/* wait_open() -> id | nil: it is open, or has ended */
-static int l_wait_open(lua_State *L) {
-  struct stream *stream = stream_check(L, 1);
-  return wait_id(L, stream, &stream->open_id, stream->state == STREAM_OPEN);
-}
-
-static int l_wait_end(lua_State *L) {
-  struct stream *stream = stream_check(L, 1);
-  return wait_id(L, stream, &stream->end_id, 0);
-}
-
-/* wait_noise() -> id | nil: completes when more bytes came, the hello included */
-static int l_wait_noise(lua_State *L) {
-  struct stream *stream = stream_check(L, 1);
-  return wait_id(L, stream, &stream->noise_id, stream->state != STREAM_NOISE);
-}
-
-/* noise() -> the last of the bytes before the marker, how many there were before these */
-static int l_noise(lua_State *L) {
-  struct stream *stream = stream_check(L, 1);
-  lua_pushlstring(L, bytes_head(&stream->noise), bytes_length(&stream->noise));
-  lua_pushnumber(L, (lua_Number)stream->noise_dropped);
-  return 2;
-}
-
-/* hello() -> the bytes of the hello, struct first */
-static int l_hello(lua_State *L) {
-  struct stream *stream = stream_check(L, 1);
-  lua_pushlstring(L, bytes_head(&stream->hello), bytes_length(&stream->hello));
-  return 1;
-}
-
-/* raw(string): bytes for who reads before there is a root: the bootstrap's script */
-static int l_raw(lua_State *L) {
-  struct stream *stream = stream_check(L, 1);
-  size_t length;
-  const char *data = luaL_checklstring(L, 2, &length);
-  if (stream->state == STREAM_NOISE)
-    queue(stream, data, length);
-  return 0;
-}
-
-/* state() -> "noise" | "hello" | "open" | "ended"[, errno[, reason]] */
-static int l_state(lua_State *L) {
-  static const char *const names[] = {"noise", "hello", "open", "ended"};
-  struct stream *stream = stream_check(L, 1);
-  lua_pushstring(L, names[stream->state]);
-  lua_pushinteger(L, stream->error);
-  lua_pushstring(L, stream->reason);
-  return 3;
-}
-
-/* send_fd(fd) -> id, which completes with the fd's number in the root. Takes the fd over. Only over a unix socket. */
-static int l_send_fd(lua_State *L) {
-  struct stream *stream = stream_check(L, 1);
-  int fd = luaL_checkint(L, 2);
-  if (stream->state != STREAM_OPEN || stream->below) {
-    close(fd);
-    return 0;
-  }
-  struct out_fd out = {.offset = stream->sent + bytes_length(&stream->out), .fd = fd};
-  bytes_append(&stream->out_fds, &out, sizeof out);
-  stream_frame(stream, 0, AFAR_PONG, 0);
-  uint64_t id = loop_id(stream->loop);
-  bytes_append(&stream->fd_ids, &id, sizeof id);
-  lua_pushnumber(L, (lua_Number)id);
-  return 1;
-}
-
-/* ping() -> pings not answered so far */
-static int l_ping(lua_State *L) {
-  struct stream *stream = stream_check(L, 1);
-  lua_pushinteger(L, (lua_Integer)stream->pings++);
-  stream_frame(stream, 0, AFAR_PING, 0);
-  return 1;
-}
-
-/* received() -> bytes in all */
-static int l_received(lua_State *L) {
-  lua_pushnumber(L, (lua_Number)stream_check(L, 1)->received);
-  return 1;
-}
-
-/* close([reason]): ends it now; with a reason it counts as lost (ETIMEDOUT) */
-static int l_close(lua_State *L) {
-  struct stream *stream = stream_check(L, 1);
-  stream_flush(stream);
-  stream_end(stream, lua_toboolean(L, 2) ? ETIMEDOUT : 0, NULL);
-  return 0;
-}
-
-static int l_gc(lua_State *L) {
-  stream_free(stream_check(L, 1));
-  return 0;
-}
-
-static const luaL_Reg methods[] = {
-    {"channel", l_channel},   {"wait_open", l_wait_open},
-    {"wait_end", l_wait_end}, {"wait_noise", l_wait_noise},
-    {"noise", l_noise},       {"hello", l_hello},
-    {"raw", l_raw},           {"state", l_state},
-    {"send_fd", l_send_fd},   {"ping", l_ping},
-    {"received", l_received}, {"close", l_close},
-    {"__gc", l_gc},           {NULL, NULL},
-};
-
-static const luaL_Reg functions[] = {{"open", l_open}, {"over", l_over}, {NULL, NULL}};
-
-int luaopen_afar_stream(lua_State *L) {
-  luaL_newmetatable(L, TYPE);
-  luaL_register(L, NULL, methods);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
-  lua_newtable(L);
-  luaL_register(L, NULL, functions);
-  return 1;
 }

@@ -68,10 +68,26 @@ struct stream {
   unsigned belled : 1;  /* `out` begins with a BELL frame whose value is still to come */
 };
 
+/* A new one, which looks for the marker, of MARKER_LENGTH bytes; then over two fds of the host's, which may be equal
+ * and are taken over; or inside a channel of another stream, which must have no other user. */
+void stream_init(struct stream *stream, struct loop *loop, const char *marker);
+void stream_over_fds(struct stream *stream, int in, int out);
+void stream_over_channel(struct stream *stream, struct channel *channel);
+/* Ends it, and frees all but the struct itself. */
+void stream_free(struct stream *stream);
+/* A new channel, with these first credits; `most`: up to which the one to the host may grow. The stream has a
+ * reference, and the caller. NULL: it has as many as there can be. */
+struct channel *stream_channel(struct stream *stream, uint32_t to_host, uint32_t from_host, uint32_t most);
+/* Takes the fd over; an id that completes with its number in the root, or 0. Only over a unix socket. */
+uint64_t stream_send_fd(struct stream *stream, int fd);
+/* Bytes for who reads before there is a root. */
+void stream_raw(struct stream *stream, const char *data, size_t length);
 /* Queue a frame; sent before the loop sleeps. */
 void stream_frame(struct stream *stream, uint32_t channel, enum afar_frame_type type, uint32_t value);
 /* Queue payload on a channel, split into frames. */
 void stream_data(struct stream *stream, uint32_t channel, const char *data, size_t length);
+/* Sends what is queued now. */
+void stream_flush(struct stream *stream);
 /* Requests for channel 0: through the ring where that can take all of them, and they keep their place. */
 void stream_requests(struct stream *stream, const char *data, size_t length);
 /* Replies come through the ring once the root has been told of it: by a request that was queued before. */
