@@ -45,6 +45,7 @@ static void limits(lua_State *L, const struct afar_hello *h) {
   number(L, "block_size", h->block_size), number(L, "hold_slots", h->hold_slots);
   number(L, "read_max", h->read_max);
   number(L, "in_fd", h->in_fd), number(L, "out_fd", h->out_fd), number(L, "epoll_fd", h->epoll_fd);
+  number(L, "timer_fd", h->timer_fd);
 }
 
 static void namespaces(lua_State *L, const struct afar_hello *h) {

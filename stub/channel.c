@@ -45,7 +45,6 @@ static int watch(struct channel *channel) {
   }
   if (error < 0 && want)
     return (int)error;
-  root.watched += (uint32_t) !!want - (uint32_t) !!channel->watched;
   channel->watched = want;
   return 0;
 }
@@ -203,7 +202,7 @@ static int refusal(const uint64_t args[6]) {
   if (!(args[2] & (AFAR_ATTACH_READ | AFAR_ATTACH_WRITE)))
     return -EINVAL;
   int fd = (int)args[1];
-  int is_own = fd == root.in || fd == root.out || fd == root.epoll;
+  int is_own = fd == root.in || fd == root.out || fd == root.epoll || fd == root.timer;
   return is_own || channel_find((uint32_t)args[0]) ? -EBUSY : 0;
 }
 

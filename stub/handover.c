@@ -56,6 +56,7 @@ static void close_stream(void) {
   if (root.out != root.in)
     sys_close(root.out);
   sys_close(root.epoll);
+  sys_close(root.timer);
   for (uint32_t i = 1; i < AFAR_CHANNELS_MAX; i++) {
     const struct channel *channel = channel_find(i);
     if (channel && channel->fd >= 0)

@@ -116,6 +116,7 @@ void hello_put(const struct inherited *inherited) {
   hello.in_fd = root.in;
   hello.out_fd = root.out;
   hello.epoll_fd = root.epoll;
+  hello.timer_fd = root.timer;
   hello.groups = count < 0 ? 0 : (uint32_t)count;
   ask_ids(&hello);
   ask_capabilities(&hello);

@@ -74,6 +74,7 @@ static void on_frame(uint32_t number, uint32_t type, uint32_t value) {
     return on_channel(number, (enum afar_frame_type)type, value);
   case AFAR_PING:
     server_send(&root.server);
+    silence_broken();
     return mux_frame(0, AFAR_PONG, value);
   case AFAR_PONG:
     return;

@@ -170,7 +170,8 @@ struct afar_hello {
   uint32_t groups;                 /* count of uint32_t that follow */
   uint32_t argv_length;            /* bytes, NUL-terminated strings one after the other; argv[0] first */
   uint32_t environ_length;         /* bytes, as argv */
-  uint32_t reserved[3];
+  int32_t timer_fd;                /* the root's own too */
+  uint32_t reserved[2];
   char release[65];      /* uname -r, NUL-padded */
   char machine_name[65]; /* uname -n */
   char boot_id[38];      /* NUL-padded; empty without /proc */

@@ -2,6 +2,8 @@
 #include "handover.h"
 #include "ring.h"
 
+#define IN     0 /* what epoll says of channels is their number; of the two that are none: */
+#define TIMER  AFAR_CHANNELS_MAX
 #define EVENTS 64 /* taken at once */
 #define LOOKS  64 /* at the ring, between two at all else */
 
@@ -21,19 +23,12 @@ static void flush(struct server *server) {
   mux_flush();
 }
 
-static int64_t set_silence(uint64_t seconds) {
-  if (seconds > INT32_MAX / 1000)
-    return -EINVAL;
-  root.silence = (int64_t)seconds * 1000;
-  return 0;
-}
-
 static int64_t perform_other(struct server *server, uint8_t op, const uint64_t args[6]) {
   switch (op) {
   case AFAR_OP_ATTACH:
     return channel_attach(args);
   case AFAR_OP_PING:
-    return set_silence(args[0]);
+    return silence_set(args[0]);
   case AFAR_OP_RING:
     return ring_begin(server, args);
   case AFAR_OP_PERSIST:
@@ -117,22 +112,9 @@ static void take_in(void) {
     root.heard = 1;
     root.received += (uint32_t)count;
     mux_feed(root.in_bytes, (size_t)count);
-  } else if (count == -EAGAIN) {
-    root.in_nonblock = 1;
-  } else if (count != -EINTR) {
+  } else if (count != -EAGAIN && count != -EINTR) {
     root_exit(count < 0);
   }
-}
-
-static int64_t time_left(void) {
-  if (root.silence == 0)
-    return -1;
-  int64_t now = sys_clock();
-  if (root.heard)
-    root.heard_at = now;
-  root.heard = 0;
-  int64_t left = root.heard_at + root.silence - now;
-  return left > 0 ? left : 0;
 }
 
 /* Sleeps until there is something to do: how many events that are. */
@@ -187,34 +169,24 @@ static int64_t wait(struct epoll_event events[EVENTS], int64_t timeout) {
   return root.server.ring ? wait_beside_ring(events, timeout) : wait_for(events, timeout);
 }
 
-/* Nothing else could wake us: the read itself may wait. */
-static int only_in(void) {
-  return !root.server.ring && !root.in_nonblock && root.server.held == 0 && root.watched == 0 && root.always == 0 &&
-         root.silence == 0;
-}
-
 /* Replies of channel 0 go before what channels bring, and each of these brings one frame. */
 void root_turn(void) {
   struct epoll_event events[EVENTS];
-  int64_t count = 0, left = -1;
-  int in_ready = root.in_always;
+  int in_ready = root.in_always, ran_out = 0;
   server_flush(&root.server);
   if (root.server.starting)
     handover_finish();
   if (root.server.ring && serve_ring())
     return;
-  if (only_in()) {
-    in_ready = 1;
-  } else {
-    left = time_left();
-    count = wait(events, root.always || root.in_always ? 0 : left);
+  int64_t count = wait(events, root.always || root.in_always ? 0 : -1);
+  for (int64_t i = 0; i < count; i++) {
+    in_ready |= events[i].data == IN;
+    ran_out |= events[i].data == TIMER;
   }
-  for (int64_t i = 0; i < count; i++)
-    in_ready |= events[i].data == 0;
   if (in_ready)
     take_in();
-  else if (left == 0)
-    root_exit(0);
+  if (ran_out)
+    silence_half();
   server_send(&root.server);
   for (int64_t i = 0; i < count; i++) {
     struct channel *channel = channel_find((uint32_t)events[i].data);
@@ -232,13 +204,16 @@ void root_init(int in, int out) {
   root.in = in;
   root.out = out;
   int64_t epoll = sys_epoll_create1(O_CLOEXEC);
+  int64_t timer = SYS(NR_TIMERFD_CREATE, CLOCK_MONOTONIC, O_CLOEXEC);
   int64_t channels = sys_map(AFAR_CHANNELS_MAX * sizeof(struct channel), MAP_NORESERVE);
-  if (epoll < 0 || (channels < 0 && channels >= -4095))
+  if (epoll < 0 || timer < 0 || (channels < 0 && channels >= -4095))
     root_exit(1);
   root.epoll = root_zone((int)epoll);
   root.channels = (struct channel *)channels;
-  struct epoll_event event = {EPOLLIN, 0};
+  root.timer = root_zone((int)timer);
+  struct epoll_event event = {EPOLLIN, IN}, timer_event = {EPOLLIN, TIMER};
   root.in_always = sys_epoll_ctl(root.epoll, EPOLL_CTL_ADD, in, &event) == -EPERM;
+  sys_epoll_ctl(root.epoll, EPOLL_CTL_ADD, root.timer, &timer_event);
   /* Pipes that hold as much as is read and written at once: much fewer turns for much data. What is no pipe refuses. */
   sys_fcntl(in, F_SETPIPE_SZ, MUX_SIZE);
   sys_fcntl(out, F_SETPIPE_SZ, MUX_SIZE);

@@ -42,21 +42,21 @@ struct channel {
 struct root {
   struct server server;
   int in, out, epoll;
-  uint8_t in_always;         /* epoll refuses it: a regular file */
-  uint8_t in_nonblock;       /* a read must wait for epoll */
-  uint8_t in_no_socket;      /* recvmsg(2) refuses it */
-  uint8_t heard;             /* the host has said something since heard_at */
-  int64_t heard_at, silence; /* ms; silence 0: wait forever */
-  uint32_t received;         /* bytes of the stream, modulo 2^32: beside a ring the two have an order */
-  uint32_t looked;           /* so often in vain since a request came through the ring */
+  int timer;            /* runs out when the host has said nothing for half of the silence that is allowed */
+  uint8_t in_always;    /* epoll refuses it: a regular file */
+  uint8_t in_no_socket; /* recvmsg(2) refuses it */
+  uint8_t heard;        /* the host has said something since the timer was set */
+  uint8_t quiet;        /* so often did it run out in vain */
+  int32_t silence;      /* seconds; 0: wait forever */
+  uint32_t received;    /* bytes of the stream, modulo 2^32: beside a ring the two have an order */
+  uint32_t looked;      /* so often in vain since a request came through the ring */
 
   struct afar_frame frame; /* that is arriving */
   uint32_t have;           /* bytes of it that are there */
   uint32_t left;           /* bytes of its payload that are still to come */
 
   struct channel *channels;
-  uint32_t watched; /* channels that epoll watches */
-  uint32_t always;  /* first of the list of channels that are always ready */
+  uint32_t always; /* first of the list of channels that are always ready */
   struct block *blocks;
   uint32_t blocks_kept;
 
@@ -81,6 +81,15 @@ int root_zone(int fd);
 
 /* recvmsg(2) with up to FDS_MAX fds, which are moved; `fd_count` says how many came. */
 int64_t root_receive(int fd, void *to, size_t length, int flags, int fds[FDS_MAX], int *fd_count);
+
+/* ---- silence.c ---- */
+
+/* The end, once the host has said nothing for so long, or half as long again; 0: never. */
+int64_t silence_set(uint64_t seconds);
+/* The host has asked whether we live: it is counted from now on. */
+void silence_broken(void);
+/* The timer has run out. */
+void silence_half(void);
 
 /* ---- mux.c: frames ---- */
 

@@ -50,7 +50,7 @@ local function root_of(self)
     table = fdtable.new("the root of " .. self.name),
     shared_environ = environ_of(hello.environ),
   }
-  for _, fd in ipairs { hello.in_fd, hello.out_fd, hello.epoll_fd } do
+  for _, fd in ipairs { hello.in_fd, hello.out_fd, hello.epoll_fd, hello.timer_fd } do
     if fd >= 0 then root.table.internal[fd] = true end
   end
   return root
