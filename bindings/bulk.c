@@ -1,14 +1,13 @@
 #include "bulk.h"
 
-enum { KIB_GARBAGE = 4 * 1024, KIB_SMALL = 16 * 1024 };
+enum { BULK = 16 * 1024 /* bytes of a string from which on */, KIB_GARBAGE = 4 * 1024, KIB_SMALL = 16 * 1024 };
 
-/* Lua starts to collect when the heap has doubled, and goes on in small steps meanwhile: with strings of 64 KiB a heap
- * of 2 MiB has grown by 7 before the first of them is freed. Where the heap is small all of it is looked through at
- * once, which takes about as long and is done each few megabytes. A large one is left to Lua: it grows by what it is.
- */
-void bulk_push(lua_State *L, const char *data, size_t length) {
+/* Lua starts to collect when the heap has doubled, and goes on in steps that don't know how large a string is: with
+ * strings of 64 KiB a heap of 2 MiB has grown by 7 before the first of them is freed. Where the heap is small all of it
+ * is looked through at once, which takes about as long and is done each few megabytes. A large one is left to Lua: it
+ * grows by what it is. */
+static void collect(lua_State *L) {
   static int kept; /* KiB of the heap that were left by the last collection, or are there by now without one */
-  lua_pushlstring(L, data, length);
   int now = lua_gc(L, LUA_GCCOUNT, 0);
   if (now < kept || now > KIB_SMALL + KIB_GARBAGE) {
     kept = now;
@@ -16,4 +15,10 @@ void bulk_push(lua_State *L, const char *data, size_t length) {
     lua_gc(L, LUA_GCCOLLECT, 0);
     kept = lua_gc(L, LUA_GCCOUNT, 0);
   }
+}
+
+void bulk_push(lua_State *L, const char *data, size_t length) {
+  lua_pushlstring(L, data, length);
+  if (length >= BULK)
+    collect(L);
 }
