@@ -21,20 +21,26 @@ function directory.if_ok(ref) return { if_ok = ref, always = ref == nil, aside =
 
 local if_ok = directory.if_ok
 
---- As io.fetch_result, of a call that may fail.
+--- Records that what a call that may fail has put into memory comes with the replies: see fetched(). `result`: of that call, how many bytes
+--- these are, at most `most`.
+---@return afar.Ref|afar.Ref[]
 function directory.fetch_result(r, address, most, result)
-  local step, refs = r:fetch_most(address, most), {}
+  local step = r:fetch_most(address, most)
+  if step >= most then return r:attempt_fetch(result, address, result, most) end
+  local refs = { pieces = true }
   for at = 0, most - 1, step do
-    refs[#refs + 1] = r:fetch(address + at, result - at, if_ok(result), math.min(step, most - at))
+    refs[#refs + 1] = r:attempt_fetch(result, address + at, result - at, math.min(step, most - at))
   end
-  if #refs == 1 then
-    return function(r_) return r_:data(refs[1]) or "" end
-  end
-  return function(r_)
-    local parts = {}
-    for i, ref in ipairs(refs) do parts[i] = r_:data(ref) or "" end
-    return table.concat(parts)
-  end
+  return refs
+end
+
+--- The bytes of which fetch_result() gave `what`; "" where the call has failed.
+---@return string
+function directory.fetched(r, what)
+  if not rawget(what, "pieces") then return r:data(what) or "" end
+  local parts = {}
+  for i, ref in ipairs(what) do parts[i] = r:data(ref) or "" end
+  return table.concat(parts)
 end
 
 -- ---- listing ----
@@ -54,7 +60,7 @@ local function take(r, part, list)
   local result = r:result(part.ref)
   if result < 0 then return -result end
   if result == 0 then return nil, true end
-  for _, entry in ipairs(files.entries(part.data(r))) do
+  for _, entry in ipairs(files.entries(directory.fetched(r, part.data))) do
     if entry.d_name ~= "." and entry.d_name ~= ".." then list[#list + 1] = { name = entry.d_name, type = entry.d_type } end
   end
 end
@@ -67,7 +73,7 @@ function directory.record_entries(r, fd, sizes)
   local parts, before = {}, requests.source(fd)
   for i, size in ipairs(sizes or PARTS) do
     local at = r:scratch(size)
-    local ref = r:call("getdents64", if_ok(before), fd, at, size)
+    local ref = r:attempt("getdents64", before, fd, at, size)
     parts[i] = { ref = ref, data = directory.fetch_result(r, at, size, ref) }
     before = ref
   end
@@ -155,7 +161,7 @@ local function fetch_all(r, at, size)
   local parts, done = {}, 0
   while done < size do
     local step = math.min(r:fetch_most(at + done, size - done), size - done)
-    parts[#parts + 1] = r:fetch(at + done, step, if_ok())
+    parts[#parts + 1] = r:attempt_fetch(nil, at + done, step, step)
     done = done + step
   end
   return function(r_)
@@ -174,7 +180,7 @@ function directory.record_stats(r, dirfd, names, flags)
   local step = size + (-size) % 16
   local where, at, refs = directory.store(r, names), r:scratch(step * #names), {}
   for i in ipairs(names) do
-    refs[i] = r:call("newfstatat", if_ok(), dirfd, where[i], at + (i - 1) * step, flags)
+    refs[i] = r:attempt("newfstatat", nil, dirfd, where[i], at + (i - 1) * step, flags)
   end
   local data = fetch_all(r, at, step * #names)
   return function(r_)

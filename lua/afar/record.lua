@@ -243,18 +243,25 @@ local function flags_of(o)
   return flags, 0
 end
 
+local function may_fail(self, ref)
+  self.may_fail = self.may_fail or {}
+  self.may_fail[ref.index] = true
+  return ref
+end
+
 local function add(self, op, nr, name, o, ...)
   local flags, expect = flags_of(o)
   local ref = put(self, op + flags * 2 ^ 8 + nr * 2 ^ 16, conditions_of(self, o), expect, o.as or name, ...)
-  if o.may_fail then
-    self.may_fail = self.may_fail or {}
-    self.may_fail[ref.index] = true
-  end
+  if o.may_fail then may_fail(self, ref) end
   if not (o.always or o.if_failed or o.aside) then self.last = ref.index end
   return ref
 end
 
 local none = {}
+
+local function no_such_call(self, name)
+  error(errors.new(self.process, name, nil, ("there is no such system call on %s"):format(self.sys.name)), 0)
+end
 
 --- Records a system call. `o` says how it depends on others:
 ---   quiet: no reply if it succeeds; flush: it may block, exec or exit; expect = n: any other result is a failure;
@@ -266,9 +273,7 @@ local none = {}
 ---@return afar.Ref
 function Recorder:call(name, o, ...)
   local nr = self.sys.nr[name]
-  if not nr then
-    error(errors.new(self.process, name, nil, ("there is no such system call on %s"):format(self.sys.name)), 0)
-  end
+  if not nr then no_such_call(self, name) end
   return add(self, OP.CALL, nr, name, o or none, ...)
 end
 
@@ -280,6 +285,16 @@ function Recorder:call_number(nr, name, flush, a, b, c, d, e, f)
   local ref = put(self, (flush and FLAG.FLUSH * 2 ^ 8 or 0) + nr * 2 ^ 16, if_ok, 0, name, a, b, c, d, e, f)
   self.last = ref.index
   return ref
+end
+
+--- Records a call whose failure the caller looks at, and which depends on nothing but its arguments and `source`: a request that must have
+--- succeeded, or nil. As call() with if_ok = source, aside and may_fail; of those that are made by the thousand no table tells.
+---@param source? afar.Ref
+---@return afar.Ref
+function Recorder:attempt(name, source, a, b, c, d, e, f)
+  local nr = self.sys.nr[name]
+  if not nr then no_such_call(self, name) end
+  return may_fail(self, put(self, nr * 2 ^ 16, source and condition(self, source, IF_OK) or 0, 0, name, a, b, c, d, e, f))
 end
 
 local LATE_MOST = 100 -- requests: beyond, what was put off would be too far back
@@ -322,12 +337,8 @@ local Place = { __name = "memory read" }
 Place.__index = Place
 requests.Place = Place
 
-local function fetch_in_place(self, address, length, most, o)
-  local place = setmetatable({
-    address = address, length = length, most = most, data = nil,
-    if_ok = o.if_ok and o.if_ok.index, if_failed = o.if_failed and o.if_failed.index,
-  }, Place)
-  if o.if_ok == nil and not o.if_failed and not o.always then place.if_ok = self.last end
+local function fetch_in_place(self, address, length, most, if_ok, if_failed)
+  local place = setmetatable({ address = address, length = length, most = most, data = nil, if_ok = if_ok, if_failed = if_failed }, Place)
   local places = self.places
   local n = places.n + 1
   places[n], places.n = place, n
@@ -343,8 +354,19 @@ end
 --- most `most`.
 function Recorder:fetch(address, length, o, most)
   most = most or (type(length) == "number" and length) or self.machine.read_max
-  if self.process.space:in_place(address, most) then return fetch_in_place(self, address, length, most, o or none) end
-  return add(self, OP.READ, 0, "memory read", o or none, address, length)
+  o = o or none
+  if not self.process.space:in_place(address, most) then return add(self, OP.READ, 0, "memory read", o, address, length) end
+  local if_ok, if_failed = o.if_ok and o.if_ok.index, o.if_failed and o.if_failed.index
+  if o.if_ok == nil and not if_failed and not o.always then if_ok = self.last end
+  return fetch_in_place(self, address, length, most, if_ok, if_failed)
+end
+
+--- As fetch, with the condition of an attempt().
+---@param source? afar.Ref
+function Recorder:attempt_fetch(source, address, length, most)
+  if self.process.space:in_place(address, most) then return fetch_in_place(self, address, length, most, source and source.index) end
+  local if_ok = source and condition(self, source, IF_OK) or 0
+  return may_fail(self, put(self, OP.READ, if_ok, 0, "memory read", address, length))
 end
 
 function Recorder:value(value, o) return add(self, OP.VALUE, 0, "value", o or none, value) end

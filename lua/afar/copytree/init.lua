@@ -5,8 +5,8 @@ local copy = require "afar.copy"
 local directory = require "afar.directory"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local Item = require "afar.copytree.item"
 local nursery = require "afar.nursery"
-local paths = require "afar.path"
 local place = require "afar.copytree.place"
 local process = require "afar.process"
 local stats = require "afar.stat"
@@ -27,7 +27,7 @@ local if_ok = directory.if_ok
 
 local function record_open_file(r, dirfd, name_at)
   local C = r.sys.C
-  return r:call("openat", if_ok(), dirfd, name_at, C.O_RDONLY + C.O_NOFOLLOW + C.O_NONBLOCK + C.O_NOCTTY + C.O_CLOEXEC, 0)
+  return r:attempt("openat", nil, dirfd, name_at, C.O_RDONLY + C.O_NOFOLLOW + C.O_NONBLOCK + C.O_NOCTTY + C.O_CLOEXEC, 0)
 end
 
 local record = {}
@@ -36,32 +36,32 @@ function record.file(r, dirfd, item)
   item.opened = record_open_file(r, dirfd, item.name_at)
   local size = item.stat.st_size + 1 -- one more: that it has grown is seen
   local at = r:scratch(size)
-  item.read = r:call("read", if_ok(item.opened), item.opened, at, size)
+  item.read = r:attempt("read", item.opened, item.opened, at, size)
   item.fetched = directory.fetch_result(r, at, size, item.read)
-  item.listed = r:call("flistxattr", if_ok(item.opened), item.opened, 0, 0)
-  r:call("close", if_ok(item.opened), item.opened)
+  item.listed = r:attempt("flistxattr", item.opened, item.opened, 0, 0)
+  r:attempt("close", item.opened, item.opened)
 end
 
 --- What is there already may have other attributes.
 function record.same(r, dirfd, item)
   item.opened = record_open_file(r, dirfd, item.name_at)
-  item.listed = r:call("flistxattr", if_ok(item.opened), item.opened, 0, 0)
-  r:call("close", if_ok(item.opened), item.opened)
+  item.listed = r:attempt("flistxattr", item.opened, item.opened, 0, 0)
+  r:attempt("close", item.opened, item.opened)
 end
 
 function record.symlink(r, dirfd, item)
   local at = r:scratch(LINK_MOST)
-  item.read = r:call("readlinkat", if_ok(), dirfd, item.name_at, at, LINK_MOST)
+  item.read = r:attempt("readlinkat", nil, dirfd, item.name_at, at, LINK_MOST)
   item.fetched = directory.fetch_result(r, at, LINK_MOST, item.read)
 end
 
 function record.directory(r, dirfd, item, few)
   item.opened = directory.record_open(r, dirfd, item.name)
   item.listing = directory.record_entries(r, item.opened, few and LISTING or nil)
-  item.listed = r:call("flistxattr", if_ok(item.opened), item.opened, 0, 0)
+  item.listed = r:attempt("flistxattr", item.opened, item.opened, 0, 0)
 end
 
-local function fail(job, item, call, errno) error(errors.errno(job.from, call, { n = 1, item.source }, errno), 0) end
+local function fail(job, item, call, errno) error(errors.errno(job.from, call, { n = 1, Item.source(job, item) }, errno), 0) end
 
 local function has_attributes(job, r, item) return job.attributes and item.listed and r:result(item.listed) > 0 end
 
@@ -75,11 +75,12 @@ local function take_directory(job, r, item)
 end
 
 local function check_read(job, r, item)
-  for _, what in ipairs { "opened", "read" } do
-    local result = item[what] and r:result(item[what]) or 0
-    if result < 0 then fail(job, item, r.names[item[what].index], -result) end
+  for i = 1, 2 do
+    local ref = i == 1 and item.opened or item.read
+    local result = ref and r:result(ref) or 0
+    if result < 0 then fail(job, item, r.names[ref.index], -result) end
   end
-  if item.fetched then item.data = item.fetched(r) end
+  if item.fetched then item.data = directory.fetched(r, item.fetched) end
   item.attributes = has_attributes(job, r, item)
   if item.kind == "file" then item.alone = item.attributes or #item.data > item.stat.st_size end
 end
@@ -136,16 +137,16 @@ local function look(job, dir, entries, at)
   local finish = directory.record_stats(r, dir.number, names, job.from.machine.sys.C.AT_SYMLINK_NOFOLLOW)
   local give_directories = record_directories(r, job, dir, entries)
   r:run()
-  local found, items = finish(r), {}
+  local found, list = finish(r), {}
   for i, name in ipairs(names) do
     if found[i] then -- else it has vanished since it was listed
       local stat = stats.decode(job.from.machine, found[i])
       local left_out = not job.devices and DEVICES[stat.type]
-      if not left_out then items[#items + 1] = { name = name, bytes = found[i], stat = stat, path = paths.join(at, name) } end
+      if not left_out then list[#list + 1] = Item.new(name, at, found[i], stat) end
     end
   end
-  give_directories(items)
-  return items
+  give_directories(list)
+  return list
 end
 
 local function refuse_itself(job, item)
@@ -156,7 +157,6 @@ end
 --- How an item is copied.
 local function classify(job, item)
   local stat = item.stat
-  item.source, item.target = paths.join(job.source, item.path), paths.join(job.target, item.path)
   item.kind = (stat.type == "file" or stat.type == "directory" or stat.type == "symlink") and stat.type or "special"
   if item.kind == "directory" then return refuse_itself(job, item) end
   if stat.st_nlink > 1 then
@@ -165,7 +165,7 @@ local function classify(job, item)
     if item.first then
       item.kind = "link"
     else
-      job.links[key], item.is_first = item.path, true
+      job.links[key], item.is_first = Item.path(item), true
     end
   end
   item.sparse = item.kind == "file" and stat.st_blocks * 512 < stat.st_size
@@ -274,7 +274,7 @@ end
 --- The directory is done once all that it has itself is there; what is in those below needs it no more.
 local function copy_into(job, item)
   if item.more then directory.rest(item.from, item.list) end
-  copy_directory(job, item.from, item.to, item.list, item.path)
+  copy_directory(job, item.from, item.to, item.list, Item.path(item))
   place.finish(job, item, item.from, item.to)
   fds.drop(item.from)
   job.together.directories = job.together.directories - 1
@@ -315,7 +315,7 @@ local function copy_some(job, dir, to_dir, entries, at)
     end
   end)
   for _, item in ipairs(items) do
-    if item.is_first then job.together:announce(item.path) end
+    if item.is_first then job.together:announce(Item.path(item)) end
   end
   copy_links(job, to_dir, items)
   job.count = job.count + #items
@@ -351,8 +351,8 @@ local function top(job)
   local listing = directory.record_entries(r, opened)
   r:run()
   if r:result(opened) < 0 then error(errors.errno(job.from, "open", r.args, -r:result(opened)), 0) end
-  local item = { from = fds.new(job.from, r:result(opened), "directory"), target = job.target, source = job.source, path = "", kind = "directory" }
-  item.bytes = r:data(data)
+  local item = Item.new("", nil, r:data(data))
+  item.from, item.kind = fds.new(job.from, r:result(opened), "directory"), "directory"
   item.attributes = job.attributes and r:result(listed) > 0
   item.stat = stats.decode(job.from.machine, item.bytes)
   local ended, errno

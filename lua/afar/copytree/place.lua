@@ -4,6 +4,7 @@ local requests = require "afar.requests"
 local directory = require "afar.directory"
 local errors = require "afar.error"
 local fds = require "afar.fd"
+local Item = require "afar.copytree.item"
 local paths = require "afar.path"
 local stats = require "afar.stat"
 
@@ -24,12 +25,18 @@ local function mode_of(job, stat) return job.owner and stat.st_mode % 4096 or st
 
 -- ---- steps: requests of which each must succeed for the next to be made ----
 
-local function step(r, steps, name, ...)
-  local before = steps[#steps]
-  local o = if_ok(before)
-  if name == "write" then o.expect_arg = 3 end
-  steps[#steps + 1] = r:call(name, o, ...)
-  return steps[#steps]
+local function step(r, steps, name, a, b, c, d, e)
+  local count = #steps
+  local ref = r:attempt(name, steps[count], a, b, c, d, e)
+  steps[count + 1] = ref
+  return ref
+end
+
+--- All of it, or it has failed.
+local function step_of_data(r, steps, fd, at, length)
+  local o = if_ok(steps[#steps])
+  o.expect_arg = 3
+  steps[#steps + 1] = r:call("write", o, fd, at, length)
 end
 
 --- Owner, mode and times of what `fd` is.
@@ -46,10 +53,10 @@ local function check(r, job, item, steps)
   for _, ref in ipairs(steps) do
     local result = r:result(ref)
     if result < 0 and result ~= -job.C.ECANCELED then
-      error(errors.errno(job.to, r.names[ref.index], { n = 1, item.target }, -result), 0)
+      error(errors.errno(job.to, r.names[ref.index], { n = 1, Item.target(job, item) }, -result), 0)
     end
   end
-  error(errors.errno(job.to, "write", { n = 1, item.target }, job.C.ENOSPC), 0) -- only a part was written
+  error(errors.errno(job.to, "write", { n = 1, Item.target(job, item) }, job.C.ENOSPC), 0) -- only a part was written
 end
 
 -- ---- kinds of entries ----
@@ -76,9 +83,9 @@ local record = {}
 
 function record.file(r, job, dirfd, item, steps)
   local fd = record_new_file(r, job, dirfd, item, steps)
-  if #item.data > 0 then step(r, steps, "write", fd, item.data_at, #item.data) end
+  if #item.data > 0 then step_of_data(r, steps, fd, item.data_at, #item.data) end
   steps_of_fd(r, job, steps, fd, item)
-  r:call("close", if_ok(fd), fd)
+  r:attempt("close", fd, fd)
 end
 
 local function steps_of_owner(r, job, dirfd, item, steps)
@@ -214,7 +221,7 @@ function place.attributes(job, from, to, item)
     local bytes = value:bytes(0, job.from:syscall("fgetxattr", from, name, value, size))
     local ok, err = pcall(job.to.syscall, job.to, "fsetxattr", to, name, bytes ~= "" and job.to:ptr(bytes) or 0, #bytes, 0)
     if not ok and not (errors.is(err, "EOPNOTSUPP") or errors.is(err, "EPERM")) then
-      if errors.is(err) then err.args = { n = 2, item.target, name } end
+      if errors.is(err) then err.args = { n = 2, Item.target(job, item), name } end
       error(err, 0)
     end
   end

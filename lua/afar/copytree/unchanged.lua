@@ -3,6 +3,7 @@
 local requests = require "afar.requests"
 local directory = require "afar.directory"
 local errors = require "afar.error"
+local Item = require "afar.copytree.item"
 local nursery = require "afar.nursery"
 local place = require "afar.copytree.place"
 local stats = require "afar.stat"
@@ -73,15 +74,15 @@ end
 
 function tell.checksum(job, alike)
   local from, to, sources, targets = nil, nil, {}, {}
-  for i, item in ipairs(alike) do sources[i], targets[i] = item.source, item.target end
+  for i, item in ipairs(alike) do sources[i], targets[i] = Item.source(job, item), Item.target(job, item) end
   nursery.nursery(function(n)
     n:spawn(function() from = sums(job.from, sources) end)
     n:spawn(function() to = sums(job.to, targets) end)
   end)
   local same = {}
   for _, item in ipairs(alike) do
-    local sum = from[item.source]
-    if sum and sum == to[item.target] then same[#same + 1] = item end
+    local sum = from[Item.source(job, item)]
+    if sum and sum == to[Item.target(job, item)] then same[#same + 1] = item end
   end
   return same
 end
