@@ -172,10 +172,12 @@ local function fetch_all(r, at, size)
 end
 
 --- Records stat(2) of many names relative to a directory. Returns a function that gives for each its bytes; or nil, and the errno in a
---- second list.
+--- second list. And where the names are.
 ---@param flags integer AT_SYMLINK_NOFOLLOW, or 0
+---@return fun(r: afar.Recorder): table, table
+---@return number[] addresses
 function directory.record_stats(r, dirfd, names, flags)
-  if #names == 0 then return function() return {}, {} end end
+  if #names == 0 then return function() return {}, {} end, {} end
   local size = stats.size(r.machine)
   local step = size + (-size) % 16
   local where, at, refs = directory.store(r, names), r:scratch(step * #names), {}
@@ -191,7 +193,7 @@ function directory.record_stats(r, dirfd, names, flags)
       failed[i] = result < 0 and -result or nil
     end
     return found, failed
-  end
+  end, where
 end
 
 local function check_names(names)

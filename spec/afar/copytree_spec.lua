@@ -79,6 +79,16 @@ newline'
       there:exit()
     end)
 
+    it("copies files of all sizes around those at which another way is taken", function()
+      shell [[cd "$1"; mkdir src; for n in 0 1 8191 8192 8193 65535 65536 65537; do head -c $n /dev/urandom > src/$n; done
+        truncate -s 8000 src/hole; ln src/8191 src/zlink]]
+      local there = afar.here:fork()
+      assert.equal(10, (p:copy_tree(dir .. "/src", there, dir .. "/copy")))
+      there:exit()
+      assert.equal("", shell [[diff -r "$1/src" "$1/copy" 2>&1 || true]])
+      assert.equal("2\n", shell [[stat -c %h "$1/copy/zlink"]])
+    end)
+
     it("copies extended attributes", function()
       way:needs "extended attributes"
       shell [[cd "$1"; mkdir src; echo x > src/file]]

@@ -14,6 +14,7 @@ local together = require "afar.copytree.together"
 local unchanged = require "afar.copytree.unchanged"
 
 local BATCH = 64 -- entries in one chain
+local AHEAD = 8 * 1024 -- bytes of a file: one that has fewer is read by the chain that looks at it
 local SMALL = 64 * 1024 -- bytes of a file that goes with others in one chain
 local BATCH_BYTES = 512 * 1024 -- bytes of such files in one chain
 local PART = 1024 * 1024 -- of a sparse file's data at once
@@ -22,6 +23,14 @@ local FEW, LISTING = 16, { 32768, 32768 } -- of so few directories so many bytes
 local DEVICES = { char = true, block = true }
 
 local if_ok = directory.if_ok
+
+local function select_items(items, f)
+  local some = {}
+  for _, item in ipairs(items) do
+    if f(item) then some[#some + 1] = item end
+  end
+  return some
+end
 
 -- ---- reading many at once ----
 
@@ -32,21 +41,38 @@ end
 
 local record = {}
 
+local function record_close(r, item)
+  item.listed = r:attempt("flistxattr", item.opened, item.opened, 0, 0)
+  r:attempt("close", item.opened, item.opened)
+end
+
 function record.file(r, dirfd, item)
   item.opened = record_open_file(r, dirfd, item.name_at)
   local size = item.stat.st_size + 1 -- one more: that it has grown is seen
   local at = r:scratch(size)
   item.read = r:attempt("read", item.opened, item.opened, at, size)
   item.fetched = directory.fetch_result(r, at, size, item.read)
-  item.listed = r:attempt("flistxattr", item.opened, item.opened, 0, 0)
-  r:attempt("close", item.opened, item.opened)
+  record_close(r, item)
+end
+
+local FULL, NOT_FULL = { expect = AHEAD, aside = true, may_fail = true }, { aside = true, may_fail = true }
+
+--- A file of which it isn't known yet how large it is: of one that has AHEAD bytes none are brought.
+local function record_ahead(r, dirfd, item)
+  local at = r:scratch(AHEAD)
+  if r:fetch_most(at, AHEAD) < AHEAD then return end
+  item.opened = record_open_file(r, dirfd, item.name_at)
+  item.read = r:attempt("read", item.opened, item.opened, at, AHEAD)
+  FULL.if_ok, NOT_FULL.if_ok = item.read, item.read
+  NOT_FULL.if_failed = r:value(item.read, FULL)
+  item.fetched = r:fetch(at, item.read, NOT_FULL, AHEAD)
+  record_close(r, item)
 end
 
 --- What is there already may have other attributes.
 function record.same(r, dirfd, item)
   item.opened = record_open_file(r, dirfd, item.name_at)
-  item.listed = r:attempt("flistxattr", item.opened, item.opened, 0, 0)
-  r:attempt("close", item.opened, item.opened)
+  record_close(r, item)
 end
 
 function record.symlink(r, dirfd, item)
@@ -74,6 +100,18 @@ local function take_directory(job, r, item)
   return errno
 end
 
+--- What was read by the chain that looked at it, if that was all of it.
+local function take_ahead(job, r, item)
+  local length = item.read and item.stat.type == "file" and r:result(item.read) or -1
+  if length >= 0 and length < AHEAD then
+    item.data, item.attributes = r:data(item.fetched), has_attributes(job, r, item)
+  end
+  item.opened, item.read, item.fetched, item.listed = nil, nil, nil, nil
+end
+
+--- Whether a file that was read can't go with others: it has attributes, or has grown.
+local function is_odd(item) return item.attributes or (item.data and #item.data > item.stat.st_size) end
+
 local function check_read(job, r, item)
   for i = 1, 2 do
     local ref = i == 1 and item.opened or item.read
@@ -82,22 +120,23 @@ local function check_read(job, r, item)
   end
   if item.fetched then item.data = directory.fetched(r, item.fetched) end
   item.attributes = has_attributes(job, r, item)
-  if item.kind == "file" then item.alone = item.attributes or #item.data > item.stat.st_size end
+  if item.kind == "file" then item.alone = is_odd(item) end
 end
+
+local function is_unread(item) return not item.alone and not item.from and not item.data and record[item.kind] ~= nil end
 
 --- Reads what fits into one chain of the items; directories are opened and listed: item.from, item.list.
 local function read_all(job, dir, items)
+  items = select_items(items, is_unread)
+  if #items == 0 then return end
   local r, names = requests.record(job.from), {}
   for i, item in ipairs(items) do names[i] = item.name end
   for i, at in ipairs(directory.store(r, names)) do items[i].name_at = at end
+  for _, item in ipairs(items) do record[item.kind](r, dir.number, item) end
+  r:run()
   for _, item in ipairs(items) do
-    local f = not item.alone and not item.from and record[item.kind]
-    if f then f(r, dir.number, item) end
-  end
-  if r.count > 0 then r:run() else r:drop() end
-  for _, item in ipairs(items) do
-    if not item.alone and not item.from and record[item.kind] then check_read(job, r, item) end
-    if item.kind == "directory" and not item.from then
+    check_read(job, r, item)
+    if item.kind == "directory" then
       local errno = take_directory(job, r, item)
       if errno then fail(job, item, "getdents64", errno) end
     end
@@ -131,18 +170,24 @@ local function record_directories(r, job, dir, entries)
   end
 end
 
+--- What the kernel says of a directory's entries; files that are small, and directories, are read too.
 local function look(job, dir, entries, at)
-  local r, names = requests.record(job.from), {}
+  local r, names, items = requests.record(job.from), {}, {}
   for i, entry in ipairs(entries) do names[i] = entry.name end
-  local finish = directory.record_stats(r, dir.number, names, job.from.machine.sys.C.AT_SYMLINK_NOFOLLOW)
+  local finish, where = directory.record_stats(r, dir.number, names, job.from.machine.sys.C.AT_SYMLINK_NOFOLLOW)
+  for i, entry in ipairs(entries) do
+    items[i] = Item.new(entry.name, at, where[i])
+    if entry.type == "file" and job.reads_ahead then record_ahead(r, dir.number, items[i]) end
+  end
   local give_directories = record_directories(r, job, dir, entries)
   r:run()
   local found, list = finish(r), {}
-  for i, name in ipairs(names) do
+  for i, item in ipairs(items) do
     if found[i] then -- else it has vanished since it was listed
-      local stat = stats.decode(job.from.machine, found[i])
-      local left_out = not job.devices and DEVICES[stat.type]
-      if not left_out then list[#list + 1] = Item.new(name, at, found[i], stat) end
+      item.bytes, item.stat = found[i], stats.decode(job.from.machine, found[i])
+      take_ahead(job, r, item)
+      local left_out = not job.devices and DEVICES[item.stat.type]
+      if not left_out then list[#list + 1] = item end
     end
   end
   give_directories(list)
@@ -169,7 +214,7 @@ local function classify(job, item)
     end
   end
   item.sparse = item.kind == "file" and stat.st_blocks * 512 < stat.st_size
-  item.alone = item.kind == "file" and (item.sparse or stat.st_size > SMALL)
+  item.alone = item.kind == "file" and (item.sparse or stat.st_size > SMALL or is_odd(item))
 end
 
 -- ---- files by themselves ----
@@ -242,14 +287,6 @@ end
 -- ---- directories ----
 
 local copy_directory
-
-local function select_items(items, f)
-  local some = {}
-  for _, item in ipairs(items) do
-    if f(item) then some[#some + 1] = item end
-  end
-  return some
-end
 
 --- Lists of items that one chain each may carry.
 local function parts_of(items)
@@ -351,7 +388,8 @@ local function top(job)
   local listing = directory.record_entries(r, opened)
   r:run()
   if r:result(opened) < 0 then error(errors.errno(job.from, "open", r.args, -r:result(opened)), 0) end
-  local item = Item.new("", nil, r:data(data))
+  local item = Item.new("")
+  item.bytes = r:data(data)
   item.from, item.kind = fds.new(job.from, r:result(opened), "directory"), "directory"
   item.attributes = job.attributes and r:result(listed) > 0
   item.stat = stats.decode(job.from.machine, item.bytes)
@@ -407,6 +445,7 @@ process.define("copy_tree", function(self, source, other, target, options)
     attributes = options.attributes ~= false, devices = options.devices ~= false,
     links = {}, count = 0, same = 0, unchanged = options.unchanged, C = other.machine.sys.C,
     together = together.new(self.machine.local_),
+    reads_ahead = not self.machine.local_ and not options.unchanged, -- here a round trip costs less than memory that isn't needed
   }
   local item = top(job)
   local ok, err = pcall(copy_top, job, item)

@@ -8,6 +8,7 @@ local Item = {}
 ---@class afar.CopyItem
 ---@field name string
 ---@field at? string        the directory that it is in, relative to the source, "" being that; nil: it is the source
+---@field name_at? number   where the name is, in the memory of who reads or writes it
 ---@field bytes string      what the kernel said of it
 ---@field stat afar.Stat
 ---@field kind string       "file", "directory", "symlink", "special", "link" (to `first`), "same" (is there already)
@@ -15,10 +16,10 @@ local Item = {}
 ---@field attributes? boolean  it has extended ones
 
 ---@return afar.CopyItem
-function Item.new(name, at, bytes, stat)
+function Item.new(name, at, name_at)
   return {
-    name = name, at = at, bytes = bytes, stat = stat, kind = nil, sparse = nil, alone = nil, attributes = nil,
-    name_at = nil, times_at = nil, data_at = nil, opened = nil, read = nil, fetched = nil, listed = nil, data = nil,
+    name = name, at = at, bytes = nil, stat = nil, kind = nil, sparse = nil, alone = nil, attributes = nil,
+    name_at = name_at, times_at = nil, data_at = nil, opened = nil, read = nil, fetched = nil, listed = nil, data = nil,
   }
 end
 

@@ -61,11 +61,11 @@ end
 
 -- ---- kinds of entries ----
 
---- Names, contents (of a hard link: its first name) and times of all items go there in one piece.
+--- Names, contents (of a hard link: its first name instead) and times of all items go there in one piece.
 local function store_all(r, job, items)
   local strings = {}
   for i, item in ipairs(items) do
-    strings[3 * i - 2], strings[3 * i - 1], strings[3 * i] = times_of(job, item.bytes), item.name, item.data or item.first or ""
+    strings[3 * i - 2], strings[3 * i - 1], strings[3 * i] = times_of(job, item.bytes), item.name, item.first or item.data or ""
   end
   local where = directory.store(r, strings)
   for i, item in ipairs(items) do
