@@ -89,6 +89,8 @@ int channel_on_data(struct channel *channel, const char *data, size_t length) {
     size_t moved = pump_data(channel->pump, data, length);
     data += moved;
     length -= moved;
+    if (length == 0 && channel->pump->slot)
+      return 0; /* it is run once all that has come is there */
   }
   bytes_append(&channel->in, data, length);
   complete(channel, &channel->read_id);

@@ -39,8 +39,46 @@ void pump_start_fd(struct channel *from, struct channel *to, int fd, uint64_t mo
   pump_run(pump);
 }
 
+/* What doesn't go out now waits in the channel; an error is seen when it is tried again. */
+static void send_gathered(struct pump *pump) {
+  if (!pump->slot)
+    return;
+  *pump->slot = NULL;
+  pump->slot = NULL;
+  ssize_t sent = writev(pump->fd, pump->parts, pump->count);
+  size_t count = sent > 0 ? (size_t)sent : 0;
+  if (count < pump->gathered && (sent >= 0 || errno == EAGAIN))
+    ev_io_start(pump->loop->ev, &pump->io);
+  pump->left -= count;
+  pump->moved += count;
+  channel_took(pump->from, count);
+  for (int i = 0; i < pump->count; i++) {
+    size_t length = pump->parts[i].iov_len, gone = count < length ? count : length;
+    bytes_append(&pump->from->in, (const char *)pump->parts[i].iov_base + gone, length - gone);
+    count -= gone;
+  }
+  pump->count = 0;
+  pump->gathered = 0;
+}
+
+static size_t gather(struct pump *pump, const char *data, size_t length) {
+  uint64_t wanted = pump->left - pump->gathered;
+  size_t part = length < wanted ? length : (size_t)wanted;
+  struct pump **slot = &pump->from->stream->gathering;
+  if (*slot && *slot != pump)
+    pump_run(*slot);
+  *slot = pump;
+  pump->slot = slot;
+  pump->parts[pump->count++] = (struct iovec){(void *)(uintptr_t)data, part};
+  pump->gathered += part;
+  if (pump->count == PUMP_PARTS || part < length)
+    send_gathered(pump);
+  return part;
+}
+
 void pump_stop(struct pump *pump) {
   struct channel *from = pump->from, *to = pump->to;
+  send_gathered(pump);
   loop_complete(pump->loop, pump->id, (int64_t)pump->moved, FATE_DONE);
   if (pump->fd >= 0)
     ev_io_stop(pump->loop->ev, &pump->io);
@@ -82,6 +120,8 @@ size_t pump_data(struct pump *pump, const char *data, size_t length) {
   size_t before = length;
   if (!pump->from || (pump->fd >= 0 && ev_is_active(&pump->io)))
     return 0;
+  if (pump->fd >= 0)
+    return gather(pump, data, length);
   move(pump, &data, &length); /* what didn't go, and why, is seen by pump_run */
   if (before > length)
     channel_took(pump->from, before - length);
@@ -91,6 +131,7 @@ size_t pump_data(struct pump *pump, const char *data, size_t length) {
 /* From a channel to wherever it goes. */
 static void run_out(struct pump *pump) {
   struct channel *from = pump->from;
+  send_gathered(pump);
   size_t before = bytes_length(&from->in), length = before;
   const char *data = bytes_head(&from->in);
   if (pump->fd >= 0 && ev_is_active(&pump->io))

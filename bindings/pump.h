@@ -6,9 +6,12 @@
 #include <ev.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct channel;
 struct loop;
+
+enum { PUMP_PARTS = 16 };
 
 struct pump {
   struct loop *loop;
@@ -17,6 +20,13 @@ struct pump {
   ev_io io;
   uint64_t id; /* completes with the bytes that were moved */
   uint64_t left, moved;
+  /* What has just arrived for the fd, and goes out with what comes in the same read: pieces of the stream's buffer.
+   * `in` of the channel is empty meanwhile. */
+  struct iovec parts[PUMP_PARTS];
+  int count;
+  uint64_t gathered;
+  struct pump *
+      *slot; /* of the stream, which calls pump_run() before its buffer is used again; NULL: nothing is there */
 };
 
 /* Moves `most` bytes; fewer when `from` has ended before, or `to` takes no more. Neither may have a sink or a pump. */
@@ -25,7 +35,7 @@ void pump_start(struct channel *from, struct channel *to, uint64_t most, uint64_
 void pump_start_fd(struct channel *from, struct channel *to, int fd, uint64_t most, uint64_t id);
 /* Moves what can be moved now; the pump may be gone afterwards. */
 void pump_run(struct pump *pump);
-/* Bytes that have just arrived at `from`, where none wait: how many of them were moved. */
+/* Bytes that have just arrived at `from`, where none wait: how many of them were taken. */
 size_t pump_data(struct pump *pump, const char *data, size_t length);
 /* Ends it where it is. */
 void pump_stop(struct pump *pump);

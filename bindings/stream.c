@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "pump.h"
+
 enum { PROBE = 1 }; /* what a ping carries whose answer is timed */
 
 struct out_fd {
@@ -146,35 +148,40 @@ static ssize_t send_fds(struct stream *stream) {
   return count;
 }
 
-static ssize_t send_some(struct stream *stream) {
+/* `full`: it is known by now that no more would go. */
+static ssize_t send_some(struct stream *stream, int *full) {
+  size_t length = bytes_length(&stream->out);
   if (stream->below)
-    return channel_write(stream->below, bytes_head(&stream->out), bytes_length(&stream->out));
-  ssize_t count = bytes_length(&stream->out_fds) > 0
-                      ? send_fds(stream)
-                      : write(stream->out_fd, bytes_head(&stream->out), bytes_length(&stream->out));
+    return channel_write(stream->below, bytes_head(&stream->out), length);
+  int has_fds = bytes_length(&stream->out_fds) > 0;
+  ssize_t count = has_fds ? send_fds(stream) : write(stream->out_fd, bytes_head(&stream->out), length);
+  *full = !has_fds && count > 0 && (size_t)count < length;
   return count < 0 ? -errno : count;
 }
 
 void stream_flush(struct stream *stream) {
   settle_bell(stream);
+  if (!stream->below && ev_is_active(&stream->writer))
+    return; /* it is known to be full */
   while (stream->state != STREAM_ENDED && bytes_length(&stream->out) > 0) {
-    ssize_t count = send_some(stream);
+    int full = 0;
+    ssize_t count = send_some(stream, &full);
     if (count == -EINTR)
       continue;
-    if (count == 0 || count == -EAGAIN) {
-      if (!stream->below)
-        ev_io_start(stream->loop->ev, &stream->writer);
-      return;
-    }
     /* What the far side still said before it went is worth reading: its end is seen there. */
-    if (count < 0)
+    if (count < 0 && count != -EAGAIN)
       return bytes_drop(&stream->out, bytes_length(&stream->out));
-    stream->sent += (uint64_t)count;
-    bytes_drop(&stream->out, (size_t)count);
+    if (count > 0) {
+      stream->sent += (uint64_t)count;
+      bytes_drop(&stream->out, (size_t)count);
+    }
+    if (count > 0 && !full)
+      continue;
+    if (!stream->below)
+      ev_io_start(stream->loop->ev, &stream->writer);
+    return wake_writers(stream);
   }
   stream->pongs = 0;
-  if (!stream->below)
-    ev_io_stop(stream->loop->ev, &stream->writer);
   wake_writers(stream);
 }
 
@@ -212,7 +219,8 @@ static void run_flush(struct flush *flush) {
 }
 
 static void on_writable(struct ev_loop *ev, ev_io *io, int events) {
-  (void)ev, (void)events;
+  (void)events;
+  ev_io_stop(ev, io);
   stream_flush(io->data);
 }
 
@@ -382,6 +390,8 @@ static void feed(struct stream *stream, const char *data, size_t length) {
     data += part;
     length -= part;
   }
+  if (stream->gathering)
+    pump_run(stream->gathering);
 }
 
 static void on_readable(struct ev_loop *ev, ev_io *io, int events) {

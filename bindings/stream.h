@@ -52,7 +52,8 @@ struct stream {
   struct ring ring;  /* beside the stream, to a root on this machine: what the two carry has one order */
   struct channel **channels;
   uint32_t channels_size;
-  struct bytes fd_ids; /* uint64_t ids of those who wait for an fd sent by stream_send_fd() */
+  struct pump *gathering; /* has taken pieces of what is being fed, and not sent them */
+  struct bytes fd_ids;    /* uint64_t ids of those who wait for an fd sent by stream_send_fd() */
 
   uint64_t open_id;     /* completes when the hello is there, or the stream has ended */
   uint64_t end_id;      /* completes when the stream ends */

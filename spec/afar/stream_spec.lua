@@ -2,9 +2,12 @@
 
 local afar = require "afar"
 local attach = require "afar.attach"
+local loop = require "afar.loop"
 local machine = require "afar.machine"
 local probe = require "spec.support.probe"
 local pump = require "afar.pump"
+local sched = require "afar.sched"
+local spawn = require "afar.spawn"
 
 local MEGABYTE = 1024 * 1024
 local AMOUNT = tonumber(os.getenv "SPEC_MEGABYTES" or 1024) * MEGABYTE
@@ -49,6 +52,34 @@ describe("a stream", function()
     flowing:close()
     stuck:close()
     assert.equal("SIGPIPE", stuck_child:wait().signal)
+  end)
+
+  it("moves what comes in small pieces to an fd that is full now and then, up to where it is told to stop", function()
+    local from, to = root:pipe2()
+    local p = root:fork()
+    local child = p:exec { "sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done", stdout = p:inherit(to) }
+    to:close()
+    local numbers = {}
+    for i = 0, 19999 do numbers[#numbers + 1] = i .. "\n" end
+    local all = table.concat(numbers)
+    local most = #all - 5003
+    local channel = attach.channel(root, from, "r")
+    local read_end, write_end = spawn.pipe()
+    local parts, moved, got = {}, nil, 0
+    afar.nursery(function(n)
+      n:spawn(function() moved = pump.out(channel, write_end, most) end)
+      afar.sleep(0.3) -- by then the pipe is full
+      while got < most do
+        sched.wait((loop.watch(read_end, "r")))
+        parts[#parts + 1] = spawn.read(read_end, 1000)
+        got = got + #parts[#parts]
+      end
+    end)
+    spawn.close(read_end)
+    spawn.close(write_end)
+    assert.equal(most, moved)
+    assert.is_true(all == table.concat(parts) .. pump.read_all(channel))
+    child:check()
   end)
 
   it("goes on writing to who has only ended to write", function()
