@@ -23,7 +23,8 @@ static void send_replies(struct server *server, const uint8_t *bytes, size_t len
 }
 
 static void flush(struct server *server) {
-  (void)server;
+  if (server->ring)
+    ring_wake_host(server);
 }
 
 static void bell(struct server *server) {

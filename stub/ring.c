@@ -4,6 +4,8 @@
 #define STORE(place, value) __atomic_store_n(&(place), value, __ATOMIC_RELEASE)
 #define FENCE()             __atomic_thread_fence(__ATOMIC_SEQ_CST)
 
+#define PART 1024 /* bytes of requests, behind which their replies are sent */
+
 static uint32_t arrived(const struct afar_ring *ring) {
   return LOAD(ring->to_stub_tail) - ring->to_stub_head;
 }
@@ -75,7 +77,6 @@ void ring_send(struct server *server, const uint8_t *bytes, size_t length) {
     bytes += part;
     length -= part;
   }
-  ring_wake_host(server);
 }
 
 int ring_look(const struct server *server, uint32_t times) {
@@ -103,15 +104,19 @@ static void look_at_holds(struct server *server) {
   hold_run(server);
 }
 
+/* The host, if it is awake, takes what is answered and sends more while the next requests are performed; if it sleeps it
+ * is woken once for all that has arrived. */
 void ring_turn(struct server *server) {
   server_send(server);
+  if (!arrived(server->ring))
+    ring_wake_host(server);
   if (!ring_look(server, LOAD(server->ring->spin))) {
     ring_wake_host(server); /* it may wait for room */
     sleep_once(server, arrived, server->held > 0);
     hold_run(server);
   }
   look_at_holds(server);
-  ring_take(server, sizeof server->ring->to_stub);
+  ring_take(server, PART);
 }
 
 static int touch(struct server *server, uint64_t at, int write) {
