@@ -46,6 +46,23 @@ local function close_all(p, numbers)
   if r.count > 0 then r:run() end
 end
 
+local function another(table_, but)
+  for other in pairs(table_.processes) do
+    if other ~= but and other:is_alive() then return other end
+  end
+end
+
+--- The same in whichever process of a table still can, but one. One that shares it may be just ending, and with the last one the table goes.
+local function close_in(table_, numbers, but)
+  local other = another(table_, but)
+  while other do
+    local ok, err = pcall(close_all, other, numbers)
+    if ok then return end
+    if other:is_alive() then error(err, 0) end
+    other = another(table_, but)
+  end
+end
+
 --- What others have in the old table is of no use in the new one, and would keep their carriers open.
 local function internal_of_others(old, own)
   local numbers = {}
@@ -53,13 +70,6 @@ local function internal_of_others(old, own)
     if not own[number] then numbers[number] = true end
   end
   return numbers
-end
-
---- Closes a number in whichever process of the table still can, but one.
-local function close_in(table_, number, but)
-  for other in pairs(table_.processes) do
-    if other ~= but and other:is_alive() and pcall(other.syscall, other, "close", number) then return end
-  end
 end
 
 --- Who can watch for the end of one of a table: its parent, by the pidfd that it has; else another of the table, by one of its own.
@@ -88,7 +98,7 @@ local function watch_from_outside(child, but)
     if child.table ~= table_ or not rawget(child, "carrier_end") then return end
     local fired = not recorder.fate and (recorder:result(ref) or -1) >= 0
     sched.start(function()
-      if fired then return close_in(table_, number, child) end
+      if fired then return close_in(table_, { [number] = true }, child) end
       if child:is_alive() then watch_from_outside(child, watcher) end
     end)
   end
@@ -120,8 +130,7 @@ local function leave_old(p, old, own)
     carrier_end:now()
     own[p.carrier] = nil
   end
-  local other = old:alive()
-  if other then close_all(other, own) end
+  close_in(old, own)
 end
 
 --- Gives the process a table of its own, a copy of the one that it shares. Handles to the old table's fds stay there; p:inherit(fd) gives the
@@ -147,15 +156,12 @@ end
 --- After its end: what it had for itself in a table that others share is closed there: its children's pidfds, its epoll instance.
 ---@param p afar.Process
 function tables.ended(p)
-  local own, other = own_numbers(p), nil
-  for candidate in pairs(p.table.processes) do
-    if candidate ~= p and candidate:is_alive() then other = candidate end
-  end
+  local own = own_numbers(p)
   own[p.carrier or -1] = nil -- closed at its end, and maybe another's by now
-  if not other or not next(own) then return end
+  if not next(own) or not another(p.table, p) then return end
   for _, child in pairs(rawget(p, "kids") or {}) do child.state.reaped = true end
   for number in pairs(own) do p.table.internal[number] = nil end
-  close_all(other, own)
+  close_in(p.table, own, p)
 end
 
 return tables

@@ -94,6 +94,21 @@ for _, name in ipairs { "here", "over pipes" } do
         end
       end)
 
+      it("goes with the last one of it, also where that was not known to have ended when it was to close what was another's", function()
+        local p = way.root:fork()
+        local a = p:clone "CLONE_FILES"
+        a.child:kill "SIGKILL"
+        assert.is_true(probe.soon(function() return not a:is_alive() end))
+        local asked
+        rawset(a, "is_alive", function()
+          local first = not asked
+          asked = true
+          return first
+        end)
+        assert.equal(3, p:exit(3).code)
+        assert.is_true(asked)
+      end)
+
       it("is left by both children, one after the other, with copies of their own", function()
         local p, a, b = family()
         local from, to = p:pipe2()
@@ -116,7 +131,7 @@ for _, name in ipairs { "here", "over pipes" } do
         local p, a, b = family()
         local got = {}
         local one, two = { a:pipe2() }, { b:pipe2() }
-        afar.timeout(5, afar.nursery, function(n)
+        afar.timeout(60, afar.nursery, function(n)
           n:spawn(function() got[1] = b:read(one[1]) end)
           n:spawn(function() got[2] = a:read(two[1]) end)
           n:spawn(function()
