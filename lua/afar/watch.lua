@@ -43,15 +43,17 @@ local function union(waiters)
   return all
 end
 
---- Arms an fd for what its waiters want, once. Returns the kernel's answer.
+--- Arms an fd for what its waiters want, once. Returns the kernel's answer; or nil, and what became of the call as the process has ended. Never
+--- raises: others wait for who calls it.
 local function arm(self, fd, entry)
   local C = self.process.machine.sys.C
   local r = requests.record(self.process)
   local at = r:bytes(event(self.process.machine, union(entry.waiters) + C.EPOLLONESHOT, entry.id))
   local added = r:call("epoll_ctl", { may_fail = true, aside = true }, self.epoll, C.EPOLL_CTL_ADD, fd, at)
   local changed = r:call("epoll_ctl", { may_fail = true, if_failed = added }, self.epoll, C.EPOLL_CTL_MOD, fd, at)
-  r:submit()
-  if r:wait() then return -C.ESRCH end
+  if not pcall(r.submit, r) then return nil, "unsent" end
+  local fate = r:wait()
+  if fate then return nil, fate end
   local result = r:result(added)
   return result == -C.EEXIST and r:result(changed) or result
 end
@@ -205,7 +207,8 @@ function watch.wait(process, fd, events, call)
   local entry, waiter = join(self, fd, events)
   local ok, err = pcall(function()
     local C = process.machine.sys.C
-    local result = arm(self, fd, entry)
+    local result, fate = arm(self, fd, entry)
+    if not result then error(errors.lost(process, call or "poll", { fd }, fate), 0) end
     if result == -C.EPERM then return answer(waiter, events) end
     if result < 0 then error(errors.errno(process, call or "poll", { fd }, -result), 0) end
     start(self)
