@@ -3,7 +3,7 @@
 # With patterns: only the specs whose path matches one. MACHINE and OTHER are architectures; `make check` sets them.
 export LC_ALL=C.UTF-8
 MACHINE=${MACHINE:-$(uname -m)}
-limit=${CHECK_LIMIT:-1200} # seconds for one part
+limit=${CHECK_LIMIT:-3600} # seconds for one part
 fuzz=${CHECK_FUZZ:-200000}
 logs=build/check
 passed=0 failed=0 skipped=0

@@ -10,7 +10,7 @@ describe("looking for what was left behind", function()
   before_each(function() before = leaks.snapshot() end)
 
   local function found(pattern)
-    local left = leaks.check(before, 0.2)
+    local left = leaks.check(before, 0.5)
     assert.equal(1, #left, table.concat(left, ", "))
     assert.matches(pattern, left[1])
   end

@@ -47,11 +47,11 @@ end
 --- Bytes of memory that a process really has.
 function probe.rss(pid) return tonumber(probe.status(pid, "VmRSS"):match "%d+") * 1024 end
 
---- Whether `f()` comes true within ten seconds.
+--- Whether `f()` comes true within half a minute: much longer than it should take, as a machine may be busy.
 ---@param f fun(): any
 ---@param seconds? number
 function probe.soon(f, seconds)
-  local tries = (seconds or 10) / 0.01
+  local tries = (seconds or 30) / 0.01
   while not f() do
     tries = tries - 1
     if tries < 0 then return false end
@@ -97,24 +97,25 @@ local function holds_now(p)
   collectgarbage()
   p:getpid() -- what the collector has queued goes first
   p:getpid()
-  local memory = p.space.heap:used() - kept(p.space)
-  return { fds = probe.fds(p.pid), memory = memory - memory % SLACK }
+  return { fds = probe.fds(p.pid), memory = p.space.heap:used() - kept(p.space) }
 end
 
 local function equal(a, b) return a.fds == b.fds and a.memory == b.memory end
 
+--- Less is no leak: something was still being given back when `before` was taken, or was held by such a slot.
+local function no_more(now, before) return now.fds <= before.fds and now.memory <= before.memory + SLACK end
+
 --- What a process holds far away: fds, and bytes of memory handed out. Garbage is collected first, and what is just being given back is
---- waited for: until nothing changes any more. With `expected`, until it is that, for two seconds at most: the last pointer to something may
---- be held by a slot of a stack that is not used again at once.
+--- waited for: until nothing changes any more. With `before`, until it is no more than that, which is returned then.
 ---@param p afar.Process
----@param expected? { fds: integer, memory: integer }
-function probe.holds(p, expected)
+---@param before? { fds: integer, memory: integer }
+function probe.holds(p, before)
   local last = holds_now(p)
-  for i = 1, expected and 400 or 20 do
-    if expected and equal(last, expected) then break end
+  for i = 1, before and 1000 or 20 do
+    if before and no_more(last, before) then return before end
     afar.sleep(i < 10 and 0.002 or 0.02)
     local now = holds_now(p)
-    if not expected and equal(now, last) then break end
+    if not before and equal(now, last) then break end
     last = now
   end
   return last

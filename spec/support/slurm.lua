@@ -1,6 +1,7 @@
 --- A cluster of Slurm's on this machine alone: munged, slurmctld and several slurmd on loopback, with all that they have in a throwaway directory.
 
 local afar = require "afar"
+local ports = require "spec.support.ports"
 
 local slurm = {}
 
@@ -39,17 +40,6 @@ function slurm.missing()
   if not afar.here:run({ "id", "-un", check = false }).status.ok then return "needs a user who has a name" end
 end
 
---- Ports that nobody uses at this moment.
-local function free_ports(count)
-  local sockets, ports = {}, {}
-  for i = 1, count do
-    sockets[i] = afar.here:socket "AF_INET"
-    ports[i] = sockets[i]:bind("127.0.0.1:0").port
-  end
-  for _, socket in ipairs(sockets) do socket:close() end
-  return ports
-end
-
 local Cluster = {}
 Cluster.__index = Cluster
 
@@ -63,7 +53,7 @@ local function write_config(self)
   local here = afar.here
   local config = CONFIG:gsub("DIR", self.dir):gsub("USER", (here:run({ "id", "-un" }).stdout:gsub("\n", "")))
   config = config:gsub("HOST", (here:run({ "uname", "-n" }).stdout:match "^[^.\n]+"))
-  for i, port in ipairs(free_ports(4)) do config = config:gsub("PORT" .. i - 1, tostring(port)) end
+  for i, port in ipairs(ports.free(4)) do config = config:gsub("PORT" .. i - 1, tostring(port)) end
   here:write_file(self.dir .. "/slurm.conf", config)
   self.env = { SLURM_CONF = self.dir .. "/slurm.conf" }
 end
@@ -90,7 +80,7 @@ function slurm.start()
   })
   start(self, { "slurmctld", "-D" })
   for i = 1, 3 do start(self, { "slurmd", "-D", "-N", "n" .. i }) end
-  for _ = 1, 300 do
+  for _ = 1, 900 do
     if ready(self) == 3 then return self end
     afar.sleep(0.1)
   end

@@ -87,11 +87,12 @@ END
 
 # sshd takes its port after it has gone to the background, and then writes its pid.
 try_port() {
+  rm -f "$dir/log" # a port that was taken before is said there
   "$SSHD" -f "$dir/sshd_config" -p "$1" -E "$dir/log" || return 1
   tries=0
   while [ ! -s "$dir/pid" ]; do
     tries=$((tries + 1))
-    [ $tries -lt 100 ] || return 1
+    [ $tries -lt 1500 ] || return 1
     ! grep -q 'Cannot bind' "$dir/log" || return 1
     sleep 0.02
   done
@@ -150,7 +151,7 @@ stop() {
     kill "$pid" 2>/dev/null || :
     [ ! "$left" ] || kill -KILL $left 2>/dev/null || :
     tries=0
-    while [ $tries -lt 100 ] && ps -o stat= -p "$(echo $pid $left | tr ' ' ,)" | grep -qv Z; do
+    while [ $tries -lt 1500 ] && ps -o stat= -p "$(echo $pid $left | tr ' ' ,)" | grep -qv Z; do
       tries=$((tries + 1))
       sleep 0.02
     done
