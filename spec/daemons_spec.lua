@@ -1,6 +1,7 @@
 -- examples/daemons.lua: nobody who connects is refused while the script is killed and started again, nor while the server is.
 
 local afar = require "afar"
+local ports = require "spec.support.ports"
 local probe = require "spec.support.probe"
 
 local program = os.getenv "AFAR" or "build/afar"
@@ -51,7 +52,9 @@ describe("examples/daemons.lua", function()
     for _, name in ipairs { "nginx", "redis-server" } do
       if not afar.try(afar.here.which, afar.here, name) then return pending(name .. " is not installed") end
     end
-    port = 18080 + afar.here.pid % 1000
+    repeat -- and another one for redis
+      port = ports.free(1)[1]
+    until port > 12000 and ports.is_free(port - 8080 + 6379)
     local script, from = start()
     assert.matches("made\tprocess", read_until(from, "started\tweb"))
     assert.is_true(probe.soon(function() return afar.try(ask_redis, "SET x 7") end))

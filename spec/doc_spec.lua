@@ -109,7 +109,7 @@ describe("the blocks of", function()
     local file = dir .. "/" .. path:gsub("/", "-")
     write(file, source(section))
     local env = { PATH = dir .. ":" .. os.getenv "PATH" }
-    local result = afar.here:run { program, file, env = env, check = false, timeout = 60 }
+    local result = afar.here:run { program, file, env = env, check = false, timeout = 240 }
     assert(result.status.ok and result.stderr == "", tostring(result.status) .. "\n" .. result.stderr)
     check_output(section, result.stdout)
   end

@@ -54,7 +54,7 @@ describe("a chain", function()
     end)
 
     it("leaves no fd open that was closed in it", function()
-      local held = probe.fds(p.pid)
+      local held = probe.holds(p).fds
       for _ = 1, 3 do
         p:chain(function(c)
           local fd = c:open "/etc/passwd"
@@ -63,7 +63,7 @@ describe("a chain", function()
           return stat
         end)
       end
-      assert.equal(held, probe.fds(p.pid))
+      assert.is_true(probe.fds(p.pid) <= held)
     end)
 
     it("ends at the first failure, which is raised; what it opened is closed", function()

@@ -111,16 +111,19 @@ describe("a child", function()
     end)
 
     it("is waited for by the others when one is cancelled", function()
-      local child = shell(way.root, "sleep 0.2; exit 6")
+      local child = shell(way.root, "exec sleep 60")
       local got
       afar.nursery(function(n)
-        n:spawn(function() assert.is_nil(afar.try(afar.timeout, 0.05, child.wait, child)) end)
+        n:spawn(function()
+          assert.is_nil(afar.try(afar.timeout, 0.05, child.wait, child))
+          child:kill()
+        end)
         n:spawn(function()
           afar.sleep(0.02)
-          got = child:wait().code
+          got = child:wait().signal
         end)
       end)
-      assert.equal(6, got)
+      assert.equal("SIGTERM", got)
     end)
 
     it("that nobody holds any more is reaped when it ends", function()

@@ -16,8 +16,8 @@ for _, name in ipairs { "here", "over pipes" } do
       before_each(function()
         before = probe.holds(way.root)
         p = way.root:fork()
-        dir = "/tmp/afar-fanotify-" .. p.pid
-        p:mkdir(dir, "0755")
+        dir = p:mkdtemp "/tmp/afar-fanotify-XXXXXX"
+        p:chmod(dir, "0755")
       end)
 
       after_each(function()
@@ -43,7 +43,7 @@ for _, name in ipairs { "here", "over pipes" } do
         local function take()
           local event = watch:next()
           assert.equal(p.pid, event.pid)
-          seen[#seen + 1] = tostring(event):gsub("/tmp/afar%-fanotify%-%d+", "DIR")
+          seen[#seen + 1] = tostring(event):gsub("/tmp/afar%-fanotify%-%w+", "DIR")
         end
         create(dir .. "/a")
         take()
@@ -78,7 +78,7 @@ for _, name in ipairs { "here", "over pipes" } do
       it("waits without blocking the process, until it is closed", function()
         superuser.needed()
         local watch, names = p:fanotify(dir, "FAN_CREATE"), {}
-        afar.timeout(5, afar.nursery, function(n)
+        afar.timeout(60, afar.nursery, function(n)
           n:spawn(function()
             for event in watch do names[#names + 1] = event.name end
             names.ended = true
@@ -98,7 +98,7 @@ for _, name in ipairs { "here", "over pipes" } do
         local watch = p:fanotify(dir, "FAN_OPEN_PERM")
         local other = way.root:fork()
         local asked, secret, public = {}, nil, nil
-        afar.timeout(10, afar.nursery, function(n)
+        afar.timeout(60, afar.nursery, function(n)
           n:spawn(function()
             for event in watch do
               asked[#asked + 1] = event.path:sub(#dir + 2)

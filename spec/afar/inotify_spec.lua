@@ -1,6 +1,7 @@
 -- What happens to files, as a sequence of events.
 
 local afar = require "afar"
+local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
 ways.each(function(way)
@@ -9,8 +10,7 @@ ways.each(function(way)
 
     before_each(function()
       p = way.root:fork()
-      dir = "/tmp/afar-inotify-" .. p.pid
-      p:mkdir(dir, "0700")
+      dir = p:mkdtemp "/tmp/afar-inotify-XXXXXX"
     end)
 
     after_each(function()
@@ -28,7 +28,7 @@ ways.each(function(way)
       p:unlink(dir .. "/b")
       local seen = {}
       for event in watch do
-        seen[#seen + 1] = tostring(event):gsub("/tmp/afar%-inotify%-%d+", "DIR")
+        seen[#seen + 1] = tostring(event):gsub("/tmp/afar%-inotify%-%w+", "DIR")
         if event.IN_DELETE then break end
         if event.IN_CREATE then assert.is_false(event.IN_DELETE) end
       end
@@ -57,7 +57,7 @@ ways.each(function(way)
         end)
         afar.sleep(0.02)
         p:mkdir(dir .. "/one")
-        afar.sleep(0.02)
+        assert.is_true(probe.soon(function() return #names > 0 end))
         assert.same({ "one" }, names)
         watch:close()
       end)

@@ -127,7 +127,7 @@ for _, name in ipairs { "here", "over pipes" } do
           peer:tcsetpgrp(job)
           job:sigprocmask("SIG_UNBLOCK", "SIGHUP")
           local status
-          afar.timeout(5, afar.nursery, function(n)
+          afar.timeout(60, afar.nursery, function(n)
             n:spawn(function() status = job:wait() end)
             leader:ioctl(peer, "TIOCNOTTY", 0) -- as its end would: the foreground gets SIGHUP, then SIGCONT
           end)

@@ -29,6 +29,7 @@ describe("afar.map", function()
     local results = afar.map({ here, here, here, here, here }, function()
       together = together + 1
       most = math.max(most, together)
+      while most < 2 do afar.sleep(0.01) end
       afar.sleep(0.05)
       together = together - 1
     end, { limit = 2 })

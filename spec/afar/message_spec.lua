@@ -101,7 +101,7 @@ describe("a message", function()
       assert.equal(7, control(m, "IP_TTL").value)
       assert.equal("127.0.0.3", control(m, "IP_PKTINFO").addr)
       assert.equal(1, control(m, "IP_PKTINFO").ifindex)
-      assert.is_true(math.abs(control(m, "SCM_TIMESTAMP").value - os.time()) < 5)
+      assert.is_true(math.abs(control(m, "SCM_TIMESTAMP").value - os.time()) < 60)
     end)
 
     it("of IPv6 tells its destination", function()
@@ -168,10 +168,7 @@ describe("a message", function()
       use()
       local before = probe.holds(p)
       for _ = 1, 20 do use() end
-      assert.is_true(probe.soon(function()
-        local now = probe.holds(p)
-        return now.fds == before.fds and now.memory == before.memory
-      end))
+      assert.same(before, probe.holds(p, before))
     end)
   end)
 

@@ -97,7 +97,7 @@ for _, name in ipairs { "here", "over pipes" } do
           listener:bind "10.0.0.2:80"
           listener:listen()
           local carried, got = 0, nil
-          afar.timeout(20, afar.nursery, function(n)
+          afar.timeout(60, afar.nursery, function(n)
             for from, to in pairs { [left] = right, [right] = left } do
               n:spawn(function()
                 while true do
@@ -148,7 +148,7 @@ for _, name in ipairs { "here", "over pipes" } do
           local one, other = p:socket("AF_PACKET", "SOCK_DGRAM"), p:socket("AF_PACKET", "SOCK_RAW")
           for _, fd in ipairs { one, other } do fd:bind(("packet:1:0x%x"):format(EXPERIMENTAL)) end
           one:sendto("our own", 0, { family = "AF_PACKET", ifindex = 1, protocol = EXPERIMENTAL, addr = "00:00:00:00:00:00" })
-          local frame = afar.timeout(5, other.recv, other)
+          local frame = afar.timeout(60, other.recv, other)
           assert.equal(("\0"):rep(12) .. "\136\181our own", frame) -- with its header, as the cable has it
           one:close()
           other:close()

@@ -17,18 +17,21 @@ end
 
 describe("a nursery", function()
   it("runs all side by side, and ends when all have ended", function()
-    local log = {}
+    local log, begun, together = {}, 0, nil
     local seconds = took(afar.nursery, function(n)
       for i = 1, 10 do
         n:spawn(function()
+          begun = begun + 1
           afar.sleep(0.05)
+          together = together or begun
           log[#log + 1] = i
         end)
       end
       assert.same({}, log)
     end)
     assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }, log)
-    assert.is_true(seconds >= 0.05 and seconds < 0.3, seconds)
+    assert.equal(10, together) -- when the first one ended
+    assert.is_true(seconds >= 0.05, seconds)
   end)
 
   it("wakes each of thousands who wait at once, and those who are cancelled besides", function()
@@ -149,7 +152,7 @@ describe("a nursery", function()
       end)
       assert.equal(0, ended)
       assert.equal(5, cancelled)
-      assert.is_true(seconds < 1)
+      assert.is_true(seconds < 9)
     end)
 
     it("waits until the others have cleaned up", function()
@@ -186,7 +189,7 @@ describe("a nursery", function()
       local log = {}
       afar.nursery(function(outer)
         outer:spawn(function()
-          afar.sleep(0.03)
+          assert.is_true(probe.soon(function() return #log > 0 end))
           log[#log + 1] = "outer lives"
         end)
         local value, err = afar.try(afar.nursery, function(inner)
@@ -208,7 +211,7 @@ describe("a nursery", function()
         n:cancel()
         assert.is_true(afar.is_cancelled(fails(afar.sleep, 10)))
       end)
-      assert.is_true(seconds < 1)
+      assert.is_true(seconds < 9)
     end)
 
     it("cancels what is spawned later, too", function()
@@ -241,7 +244,7 @@ describe("a nursery", function()
           end)
         end)
       end
-      assert.is_true(probe.soon(function() return probe.holds(child).fds == held.fds end))
+      assert.is_true(probe.soon(function() return probe.holds(child).fds <= held.fds end))
       assert.same(held, probe.holds(child, held))
       child:exit()
     end)
@@ -287,7 +290,7 @@ end)
 
 describe("a timeout", function()
   it("leaves alone what is fast enough", function()
-    assert.equal("x", afar.timeout(1, function()
+    assert.equal("x", afar.timeout(60, function()
       afar.sleep(0.01)
       return "x"
     end))
@@ -296,19 +299,19 @@ describe("a timeout", function()
 
   it("ends what isn't, and says so", function()
     local err
-    local seconds = took(function() err = fails(afar.timeout, 0.05, afar.sleep, 5) end)
+    local seconds = took(function() err = fails(afar.timeout, 0.05, afar.sleep, 60) end)
     assert.is_true(err.timeout)
     assert.equal("timeout: not done within 0.05 s", tostring(err))
-    assert.is_true(seconds >= 0.05 and seconds < 0.5)
+    assert.is_true(seconds >= 0.05 and seconds < 50)
   end)
 
   it("can be nested: each ends its own", function()
-    local value, inner = afar.timeout(5, function() return afar.try(afar.timeout, 0.02, afar.sleep, 5) end)
+    local value, inner = afar.timeout(60, function() return afar.try(afar.timeout, 0.02, afar.sleep, 60) end)
     assert.is_nil(value)
     assert.is_true(inner.timeout)
     local log = {}
     local err = fails(afar.timeout, 0.05, function()
-      log[1] = fails(afar.timeout, 5, afar.sleep, 5)
+      log[1] = fails(afar.timeout, 60, afar.sleep, 60)
       error(log[1], 0)
     end)
     assert.is_true(err.timeout)
@@ -334,7 +337,7 @@ describe("a timeout", function()
     assert.is_true(fails(afar.timeout, 0, afar.sleep, 1).timeout)
   end)
 
-  it("passes other errors on", function() assert.equal("mine", fails(afar.timeout, 1, error, "mine", 0)) end)
+  it("passes other errors on", function() assert.equal("mine", fails(afar.timeout, 60, error, "mine", 0)) end)
 end)
 
 describe("try", function()

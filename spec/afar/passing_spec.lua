@@ -48,7 +48,7 @@ describe("a program", function()
         local c = p:socket "AF_INET"
         c:connect(a)
         l:close()
-        assert.equal("hello", afar.timeout(10, function() return c:reader():all() end))
+        assert.equal("hello", afar.timeout(60, function() return c:reader():all() end))
         child:check()
       end)
     end)

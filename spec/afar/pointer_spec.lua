@@ -30,7 +30,7 @@ ways.each(function(way)
       local time = p:malloc "timespec"
       p:syscall("clock_gettime", 0, time)
       local now = time:read()
-      assert.is_true(math.abs(tonumber(now.tv_sec) - os.time()) < 5)
+      assert.is_true(math.abs(tonumber(now.tv_sec) - os.time()) < 60)
       time:write { tv_sec = 7, tv_nsec = 9 }
       assert.equal(7, tonumber(time:read().tv_sec))
       local array = p:malloc("int32_t", 3)
@@ -92,10 +92,10 @@ ways.each(function(way)
     end)
 
     it("gives its memory back when it is collected", function()
-      local before = probe.holds(p).memory
+      local before = probe.holds(p)
       for _ = 1, 100 do p:malloc(5000) end
-      assert.is_true(p.space.heap:used() > before)
-      assert.equal(before, probe.holds(p).memory)
+      assert.is_true(p.space.heap:used() > before.memory)
+      assert.same(before, probe.holds(p, before))
     end)
 
     it("to a bad address is an error, not the end", function()

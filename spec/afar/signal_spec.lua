@@ -13,7 +13,7 @@ describe("signals", function()
       way:with_fork(function(p)
         local s = p:signals { "SIGUSR1", "SIGRTMIN+2" }
         way.root:kill(p, "SIGUSR1")
-        local info = afar.timeout(5, s.next, s)
+        local info = afar.timeout(60, s.next, s)
         assert.equal("SIGUSR1", info.signal)
         if not way.emulated then assert.equal(way.root.pid, info.pid) end
         p:rt_sigqueueinfo(p, "SIGRTMIN+2", 1234)
@@ -108,7 +108,7 @@ describe("several sequences of one process", function()
         way:with_fork(function(p)
           local a, b, c = p:signals { "SIGUSR1", "SIGRTMIN+1" }, p:signals { "SIGUSR1", "SIGRTMIN+1" }, p:signals "SIGUSR2"
           local got = { [a] = {}, [b] = {} }
-          afar.timeout(10, afar.nursery, function(n)
+          afar.timeout(60, afar.nursery, function(n)
             for _, one in ipairs { a, b } do
               n:spawn(function()
                 for info in one do
@@ -126,7 +126,7 @@ describe("several sequences of one process", function()
           assert.equal(50, got[a][50])
           for _ = 1, 20 do
             local seen = 0
-            afar.timeout(10, afar.nursery, function(n)
+            afar.timeout(60, afar.nursery, function(n)
               for _, one in ipairs { a, b } do
                 n:spawn(function()
                   assert.equal("SIGUSR1", one:next().signal)
@@ -178,7 +178,7 @@ describe("several sequences of one process", function()
           local own = p:signals "SIGCHLD"
           local child = p:fork():exec { "sleep", "100" }
           local heard = {}
-          afar.timeout(10, afar.nursery, function(n)
+          afar.timeout(60, afar.nursery, function(n)
             n:spawn(function()
               for info in own do
                 heard[#heard + 1] = info.signal

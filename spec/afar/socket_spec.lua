@@ -43,12 +43,15 @@ describe("a socket", function()
     end)
 
     it("of IPv6 can be for that alone", function()
-      local s = p:socket "AF_INET6"
-      s:setsockopt("IPV6_V6ONLY", true)
-      assert.is_true(s:getsockopt "IPV6_V6ONLY")
-      local a = s:bind "[::1]:0"
-      local other = p:socket "AF_INET"
-      assert.equal(a.port, other:bind({ addr = "127.0.0.1", port = a.port }).port)
+      local function both()
+        local s = p:socket "AF_INET6"
+        s:setsockopt("IPV6_V6ONLY", true)
+        assert.is_true(s:getsockopt "IPV6_V6ONLY")
+        local a = s:bind "[::1]:0"
+        local other = p:socket "AF_INET"
+        return a.port == other:bind({ addr = "127.0.0.1", port = a.port }).port
+      end
+      assert.is_true(probe.soon(function() return afar.try(both) end)) -- somebody else may have that port
     end)
 
     it("has a path of any length", function()
@@ -60,9 +63,9 @@ describe("a socket", function()
       assert.equal("socket", p:stat(path).type)
       l:listen()
       local c = p:socket "AF_UNIX"
-      local open = probe.fds(p.pid)
+      local open = probe.holds(p).fds
       c:connect(path)
-      assert.equal(open, probe.fds(p.pid))
+      assert.is_true(probe.fds(p.pid) <= open)
       local s = l:accept()
       s:send "x"
       assert.equal("x", c:recv())

@@ -135,6 +135,7 @@ describe("a stream", function()
     local p = root:fork()
     local from = p:pipe2()
     local errs = {}
+    root:nanosleep(root:ptr(("\0"):rep(16)), 0) -- makes the process that sleeps
     afar.nursery(function(n)
       n:spawn(function() errs[1] = select(2, pcall(from.read, from)) end)
       n:spawn(function() errs[2] = select(2, pcall(root.nanosleep, root, root:ptr("\9" .. ("\0"):rep(15)), 0)) end)
@@ -156,15 +157,15 @@ end)
 
 describe("pings", function()
   local seconds, missed = machine.ping_seconds, machine.pings_missed
-  before_each(function() afar.set_pings(0.25, 2) end)
+  before_each(function() afar.set_pings(0.5, 3) end)
   after_each(function() afar.set_pings(seconds, missed) end)
 
   it("find out that the far side has stopped: all that waits for it fails", function()
     local root = far "frozen"
-    afar.sleep(1)
+    afar.sleep(2.5)
     assert.is_true(root:is_alive()) -- an idle one is not taken for dead
     afar.here:kill(root.pid, "SIGSTOP")
-    local ok, err = pcall(afar.timeout, 5, root.getpid, root)
+    local ok, err = pcall(afar.timeout, 60, root.getpid, root)
     assert.is_false(ok)
     assert.is_true(err.sent)
     assert.matches("^getpid%(%) in process %d+ on frozen: ", tostring(err))
@@ -176,7 +177,7 @@ describe("pings", function()
   it("let the far side end when the host has stopped", function()
     local script = [[
       local afar = require "afar"
-      afar.set_pings(0.5, 1)
+      afar.set_pings(1, 2)
       local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT, name = "left" }
       print(root:getpid()) io.stdout:flush()
       afar.sleep(100)
@@ -189,7 +190,7 @@ describe("pings", function()
     to:close()
     local pid = tonumber(from:read())
     child:kill "SIGSTOP"
-    assert.is_true(probe.soon(function() return not probe.runs(pid) end, 10))
+    assert.is_true(probe.soon(function() return not probe.runs(pid) end))
     child:kill "SIGKILL"
     child:wait()
     from:close()

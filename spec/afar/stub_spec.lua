@@ -1,6 +1,8 @@
 -- Programs that a script answers for: what the script learns of a call, what it can do with it, and what callers get when it is gone.
 
 local afar = require "afar"
+local lfs = require "lfs"
+local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
 ways.each(function(way)
@@ -132,6 +134,7 @@ ways.each(function(way)
     it("ended by its caller is no error of the script", function()
       local ended
       local function wait(call)
+        p:write_file(dir .. "/seen", "")
         local ok, err = pcall(function()
           while true do
             call.process:getpid()
@@ -141,7 +144,8 @@ ways.each(function(way)
         ended = not ok and err
         error(err, 0)
       end
-      local result = answered(wait, { "sh", "-c", '"$0" & sleep 0.2; kill -9 $!; wait; echo done', dir .. "/tool" })
+      local script = '"$0" & until [ -e "$1" ]; do sleep 0.01; done; kill -9 $!; wait; echo done'
+      local result = answered(wait, { "sh", "-c", script, dir .. "/tool", dir .. "/seen" })
       assert.is_true(afar.is_error(ended))
       assert.equal("done\n", result.stdout)
     end)
@@ -175,6 +179,19 @@ ways.each(function(way)
       assert.equal(dir .. "/other-" .. GONE, result.stderr)
     end)
 
+    --- How many programs there are that are the stub's.
+    local function callers()
+      local tool, count = dir .. "/tool", 0
+      for name in lfs.dir "/proc" do
+        local file = name:find "^%d+$" and io.open("/proc/" .. name .. "/cmdline")
+        if file then
+          if (file:read "*a" or ""):sub(1, #tool) == tool then count = count + 1 end
+          file:close()
+        end
+      end
+      return count
+    end
+
     it("when it goes while callers wait", function()
       stub = p:stub(dir, "tool")
       local results = {}
@@ -183,7 +200,7 @@ ways.each(function(way)
           n:spawn(function() results[i] = p:run { dir .. "/tool", check = false } end)
         end
         local call = stub:accept()
-        afar.sleep(0.1)
+        assert.is_true(probe.soon(function() return callers() == 2 end))
         stub:close()
         call.made:close()
       end)

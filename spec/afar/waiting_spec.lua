@@ -15,7 +15,7 @@ describe("waiting", function()
       it("tells stop, continuation and end, to several at once", function()
         local a, b = sleeper(way.root), sleeper(way.root)
         local seen = {}
-        afar.timeout(10, afar.nursery, function(n)
+        afar.timeout(60, afar.nursery, function(n)
           for _, child in ipairs { a, b } do
             n:spawn(function()
               local list = {}
@@ -46,7 +46,7 @@ describe("waiting", function()
           afar.sleep(0.05)
           for _ = 1, 300 do
             n:spawn(child.kill, child, "SIGSTOP")
-            assert.equal("SIGSTOP", afar.timeout(5, child.wait, child, { stopped = true }).stopped)
+            assert.equal("SIGSTOP", afar.timeout(60, child.wait, child, { stopped = true }).stopped)
             child:kill "SIGCONT"
           end
           child:kill "SIGKILL"
@@ -99,7 +99,7 @@ describe("a whole tree", function()
 
   --- Every one of the tree has the pipe: its end is theirs.
   local function all_gone(from)
-    assert.equal("", afar.timeout(5, from.read, from))
+    assert.equal("", afar.timeout(60, from.read, from))
     from:close()
   end
 

@@ -31,7 +31,7 @@ local has_programs = pcall(afar.here.access, afar.here, "build/bench/pingpong")
 local function run(section)
   local path = os.tmpname()
   local result = afar.here:run {
-    "sh", "bench/run.sh", section, env = { BENCH_SIZE = "tiny", BENCH_JSON = path }, timeout = 60, check = false,
+    "sh", "bench/run.sh", section, env = { BENCH_SIZE = "tiny", BENCH_JSON = path }, timeout = 240, check = false,
   }
   local text = afar.here:read_file(path)
   os.remove(path)

@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local ffi = require "ffi"
+local probe = require "spec.support.probe"
 local spawn = require "afar.spawn"
 local streams = require "afar.stream"
 local tasks = require "afar.task"
@@ -44,9 +45,12 @@ describe("a stub that doesn't keep to the protocol", function()
     return stream:state()
   end
 
+  --- Until it was taken, or has ended the stream; and until all who wait for that know.
   local function say(bytes)
+    local before = stream:received()
     spawn.write(far, bytes)
-    afar.sleep(0.02)
+    assert.is_true(probe.soon(function() return stream:state() == "ended" or stream:received() == before + #bytes end))
+    afar.sleep(0)
   end
 
   --- A chain of requests { op, flags, length of a READ }; its tags are 0, 1 ...

@@ -38,6 +38,18 @@ local function sh(text)
   return output((text:gsub("%$T", dir)))
 end
 
+-- What a shell command says that is given `input`, and "there" once its stub has spoken: a shell that reads ahead takes only what is there.
+local function answered(input, command, setup)
+  return sh(([[
+    %s
+    rm -f $T/said
+    { %s
+      i=0; until grep -qs AFAR $T/said || [ $i = 3000 ]; do sleep 0.02; i=$((i + 1)); done
+      echo there
+    } | %s >$T/said
+    cat $T/said]]):format(setup or "", input, command))
+end
+
 local function leftovers()
   return output("ls -a /dev/shm /tmp /var/tmp $HOME . 2>/dev/null | grep -F .afar-" .. MARKER)
 end
@@ -131,19 +143,19 @@ describe("the bootstrap script", function()
       test("takes its stub as lines where /bin/sh is " .. name, function()
         local command = read(dir .. "/ask"):gsub("/bin/sh", shell, 1)
         write(dir .. "/changed", command)
-        local got = sh("(cat $T/lines64; sleep 0.3; echo there) | " .. ENTRY .. [[sh -c "$(cat $T/changed)"]])
+        local got = answered("cat $T/lines64", ENTRY .. [[sh -c "$(cat $T/changed)"]])
         assert.equal(MARKER .. "-send x86_64 base64\n" .. HELLO .. "there\n", got)
         if name == "ash" then return end -- it has a base64 of its own
         local path = output("command -v " .. shell):gsub("\n", "")
         write(dir .. "/changed", (read(dir .. "/ask"):gsub("/bin/sh", path, 1)))
-        got = sh("P=$T/bin; export P; (cat $T/lines; sleep 0.3; echo there) | " .. ENTRY .. [[/bin/sh -c "$(cat $T/changed)"]])
+        got = answered("cat $T/lines", ENTRY .. [[/bin/sh -c "$(cat $T/changed)"]], "P=$T/bin; export P")
         assert.equal(MARKER .. "-send x86_64\n" .. HELLO .. "there\n", got)
       end)
     end
 
     if name ~= "fish" then
       test("is a line for a " .. name .. " that reads its commands", function()
-        assert.equal(HELLO .. "there\n", sh("(cat $T/line; sleep 0.5; echo there) | " .. ENTRY .. shell))
+        assert.equal(HELLO .. "there\n", answered("cat $T/line", ENTRY .. shell))
       end)
     end
   end
@@ -175,7 +187,7 @@ describe("the bootstrap script", function()
   end)
 
   it("asks for its stub where nothing decodes base64, and runs the real one", function()
-    local got = sh("P=$T/bin; export P; (cat $T/lines; sleep 0.3; echo there) | " .. ENTRY .. [[/bin/sh -c "$(cat $T/command)"]])
+    local got = answered("cat $T/lines", ENTRY .. [[/bin/sh -c "$(cat $T/command)"]], "P=$T/bin; export P")
     assert.equal(MARKER .. "-send x86_64\n" .. HELLO .. "there\n", got)
   end)
 
@@ -212,8 +224,10 @@ describe("the bootstrap script", function()
 
     -- Runs the command in a mount namespace that `mounts` has changed. `cwd` is the last directory that is tried.
     local function far(mounts, command, input, cwd)
-      local text = [[C="$(cat $T/]] .. command .. [[)"; export C; (]] .. input .. ") | " .. namespace
-      return sh(text .. [[sh -c ']] .. mounts .. "; cd " .. (cwd or "/") .. [[; unset TMPDIR XDG_RUNTIME_DIR; HOME=/mnt; exec sh -c "$C"']])
+      local shell = [[sh -c ']] .. mounts .. "; cd " .. (cwd or "/") .. [[; unset TMPDIR XDG_RUNTIME_DIR; HOME=/mnt; exec sh -c "$C"']]
+      local setup = [[C="$(cat $T/]] .. command .. [[)"; export C]]
+      if input then return answered(input, namespace .. shell, setup) end
+      return sh(setup .. "; echo there | " .. namespace .. shell)
     end
     local function noexec(...)
       local mounts = {}
@@ -224,31 +238,31 @@ describe("the bootstrap script", function()
     end
 
     test("goes on to the next one", function()
-      assert.equal(HELLO .. "there\n", far(noexec("/dev/shm", "/tmp"), "command", "echo there"))
+      assert.equal(HELLO .. "there\n", far(noexec("/dev/shm", "/tmp"), "command"))
     end)
 
     test("goes on to the next one, asked for lines only once", function()
-      local got = far(noexec("/dev/shm", "/tmp"), "ask", "cat $T/lines64; sleep 0.3; echo there")
+      local got = far(noexec("/dev/shm", "/tmp"), "ask", "cat $T/lines64")
       assert.equal(MARKER .. "-send x86_64 base64\n" .. HELLO .. "there\n", got)
     end)
 
     test("takes the home directory when nothing else is left", function()
       local mounts = noexec("/dev/shm", "/tmp", "/var/tmp") .. "; mount -t tmpfs none /mnt"
-      assert.equal(HELLO .. "there\n", far(mounts, "command", "echo there"))
+      assert.equal(HELLO .. "there\n", far(mounts, "command"))
     end)
 
     test("goes on when a directory is full", function()
       local mounts = "mount -t tmpfs -o size=4k,nr_inodes=9 none /dev/shm; head -c 4096 /dev/zero >/dev/shm/full"
-      assert.equal(HELLO .. "there\n", far(mounts, "command", "echo there"))
+      assert.equal(HELLO .. "there\n", far(mounts, "command"))
     end)
 
     test("says where it tried, when there is none", function()
-      local got = far(noexec("/dev/shm", "/tmp", "/var/tmp", "/mnt"), "command", "echo there", "/mnt")
+      local got = far(noexec("/dev/shm", "/tmp", "/var/tmp", "/mnt"), "command", nil, "/mnt")
       assert.equal(MARKER .. "-error noexec /dev/shm /tmp /var/tmp /mnt .\n", got)
     end)
 
     test("works without /proc", function()
-      assert.equal(HELLO .. "there\n", far("mount -t tmpfs none /proc", "command", "echo there"))
+      assert.equal(HELLO .. "there\n", far("mount -t tmpfs none /proc", "command"))
     end)
   end)
 
@@ -258,11 +272,11 @@ describe("the bootstrap script", function()
     local KILL = [[
       T=@T@; rm -f $T/reached; C="$(cat $T/command)"; exec 3<>$T/go
       env PATH=$T/slow @SETSID@ $T/slow/sh -c "$C" </dev/null >/dev/null 2>&1 3<&- & p=$!
-      i=0; while [ ! -e $T/reached ] && [ $i -lt 200 ]; do sleep 0.01; i=$((i + 1)); done
+      i=0; while [ ! -e $T/reached ] && [ $i -lt 3000 ]; do sleep 0.01; i=$((i + 1)); done
       [ -e $T/reached ] || echo "never came there"
       kill -@SIGNAL@ @GROUP@$p; echo >&3
-      i=0; while ps -e -o pgid=,stat= | grep -q "^ *$p [^Z]" && [ $i -lt 200 ]; do sleep 0.01; i=$((i + 1)); done
-      [ $i -lt 200 ] || echo "did not end"
+      i=0; while ps -e -o pgid=,stat= | grep -q "^ *$p [^Z]" && [ $i -lt 3000 ]; do sleep 0.01; i=$((i + 1)); done
+      [ $i -lt 3000 ] || echo "did not end"
     ]]
     local STANDING = [[#!/bin/sh
       [ -e @T@/reached ] || { : >@T@/reached; read x <@T@/go; }

@@ -152,7 +152,7 @@ describe("the command", function()
     end)
 
     it("ends when nobody reads what it prints", function()
-      local result = sh "timeout -s KILL 10 $AFAR -e 'while true do print \"y\" end' | head -n 1"
+      local result = sh "timeout -s KILL 60 $AFAR -e 'while true do print \"y\" end' | head -n 1"
       assert.are.equal("y\n", result.out)
       assert.truthy(result.err:find("standard output: Broken pipe", 1, true))
     end)
@@ -333,8 +333,9 @@ describe("the command", function()
 
     it("who catches one that came while it waited may go on, and wait again", function()
       local result = afar("-e", prelude .. [[
-        os.execute(("(sleep 0.05; kill -INT %d) &"):format(ffi.C.getpid()))
-        print(pcall(sched.sleep, 10))
+        os.execute(("(until [ -e go ]; do sleep 0.01; done; sleep 0.1; rm go; kill -INT %d) &"):format(ffi.C.getpid()))
+        io.open("go", "w"):close() -- while os.execute waits, it is ignored
+        print(pcall(sched.sleep, 60))
         jit.off()
         for _ = 1, 100000 do end
         print(pcall(sched.sleep, 0.01))]])

@@ -38,7 +38,7 @@ describe("the relay", function()
   end)
 
   it("counts one round trip for questions that are asked together, however late their answers are", function()
-    between("echo x >&3; sleep 0.05; echo y >&3; sleep 0.3; read a <&4; read b <&4", "cat", "-d 100")
+    between("echo x >&3; sleep 0.05; echo y >&3; sleep 0.3; read a <&4; read b <&4", "cat", "-d 700")
     assert.equal(1, counts.turns)
     assert.equal(4, counts.to[2])
   end)
@@ -54,7 +54,7 @@ describe("the relay", function()
       echo $(((end - start) / 1000000))]]
     local bytes, milliseconds = took:match "(%d+)\n(%d+)"
     assert.equal("50000000", bytes)
-    assert.is_true(tonumber(milliseconds) >= 200 and tonumber(milliseconds) < 1500, took)
+    assert.is_true(tonumber(milliseconds) >= 200 and tonumber(milliseconds) < 30000, took) -- 76 s, if each piece were delayed behind the other
   end)
 
   it("says when there is nothing to connect to", function()

@@ -62,7 +62,7 @@ describe("a root in another place", function()
     before_each(function()
       local p = here:fork()
       child = p:exec { "unshare", "--mount", "--uts", "--ipc", "sh", "-c", "hostname inner-host; exec sleep 1000" }
-      afar.timeout(5, function()
+      afar.timeout(60, function()
         while here:run({ "nsenter", ("--target=%d"):format(child.pid), "--uts", "hostname", check = false }).stdout ~= "inner-host\n" do
           afar.sleep(0.02)
         end

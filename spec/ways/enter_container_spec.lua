@@ -85,7 +85,7 @@ for _, name in ipairs { "here", "over ssh" } do
           inner = function() return user:run({ "sh", "-c", "cat /proc/[0-9]*/root/tmp/inside 2>/dev/null", check = false }).stdout end
           assert.is_true(#inner() >= 1)
         end)
-        assert.is_true(probe.soon(function() return inner() == "" end, 5))
+        assert.is_true(probe.soon(function() return inner() == "" end))
         assert.equal(mounts, user:read_file "/proc/self/mounts")
       end)
 

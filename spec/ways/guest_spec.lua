@@ -78,7 +78,7 @@ describe("the init of an aarch64 machine, on a serial line,", function()
     local q = p:fork()
     local inner = q:exec { "sleep", "1000" }
     p:exit(0)
-    assert.is_true(probe.soon(function() return not pcall(root.stat, root, "/proc/" .. inner.pid .. "/cwd") end, 10))
+    assert.is_true(probe.soon(function() return not pcall(root.stat, root, "/proc/" .. inner.pid .. "/cwd") end))
   end)
 
   it("has namespaces", function()

@@ -36,7 +36,7 @@ describe("a far side that", function()
         command.name = "odd"
         local _, message = failure(here.bootstrap, here, command)
         assert.matches("^bootstrap%(.*odd.*: .*no root came up", message)
-        assert.is_true(os.time() - began < 10)
+        assert.is_true(os.time() - began < 60)
       end)
     end
   end
@@ -56,10 +56,10 @@ describe("a far side that", function()
     afar.nursery(function(n)
       for stage, command in pairs(stages) do
         n:spawn(function()
-          command.name, command.timeout = "odd", 0.7
+          command.name, command.timeout = "odd", 4
           local name, message = failure(here.bootstrap, here, command)
           assert.equal("timeout", name)
-          assert.matches('^bootstrap%("odd"%) in .*: no root came up within 0%.7 s: ', message)
+          assert.matches('^bootstrap%("odd"%) in .*: no root came up within 4 s: ', message)
           assert.truthy(message:find(stage .. "; timeout = seconds gives it more time", 1, true), message)
         end)
       end

@@ -21,7 +21,7 @@ describe("srun", function()
   end
 
   local function no_jobs()
-    return probe.soon(function() return cluster:jobs() == "" end, 20)
+    return probe.soon(function() return cluster:jobs() == "" end, 60)
   end
 
   it("gives a process on each node that it allocates, from one call", function()

@@ -3,6 +3,7 @@
 
 local afar = require "afar"
 local house = require "spec.support.house"
+local ports = require "spec.support.ports"
 local sshd = require "spec.support.sshd"
 
 local here = afar.here
@@ -50,7 +51,7 @@ describe("ssh to a server that asks", function()
     local child = root:fork()
     spec.stdout, spec.stderr = "null", "null"
     child:exec(spec)
-    afar.timeout(10, function()
+    afar.timeout(60, function()
       while not root:run({ "sh", "-c", "ss -tln | grep -q :" .. port, check = false }).status.ok do afar.sleep(0.05) end
     end)
   end
@@ -73,7 +74,7 @@ describe("ssh to a server that asks", function()
   before_each(function()
     root = house.new()
     house.add_user(root, "alice", "open sesame")
-    port = 32000 + tonumber(root.pid) % 1000
+    port = ports.free(1)[1]
     keys = root:mkdtemp()
   end)
   after_each(function()

@@ -1,6 +1,7 @@
 -- What is asked on the host's terminal: in tmux, as a person would see and answer it.
 
 local house = require "spec.support.house"
+local ports = require "spec.support.ports"
 
 describe("on a terminal", function()
   if house.missing() then return pending(house.missing()) end
@@ -32,7 +33,7 @@ describe("on a terminal", function()
   --- Until the text is seen (so many times).
   local function wait_for(text, times)
     local shown
-    local ok = pcall(afar.timeout, 15, function()
+    local ok = pcall(afar.timeout, 60, function()
       repeat
         shown = run("capture-pane", "-p", "-t", "s")
         if count(shown, text) >= (times or 1) then return end
@@ -90,17 +91,19 @@ describe("on a terminal", function()
   end)
 
   it("how far afar.map has come is shown, and taken away again", function()
-    session [[
+    session(("local dir = %q"):format(dir) .. [[
       local afar = require "afar"
       local function reach() return afar.here:su "nobody" end
       local function slow(_, _, i)
-        afar.sleep(i * 0.8)
+        while i > 1 and not io.open(dir .. "/go" .. i) do afar.sleep(0.01) end
         if i == 2 then error("broken", 0) end
       end
       local list = { reach, { name = "second", open = reach }, { name = "third", open = reach } }
-      print(afar.map(list, slow))]]
+      print(afar.map(list, slow))]])
     wait_for "1 of 3 done; at second, third"
+    root:write_file(dir .. "/go2", "", { mode = "0644" })
     wait_for "2 of 3 done, 1 failed; at third"
+    root:write_file(dir .. "/go3", "", { mode = "0644" })
     local shown = wait_for "status 0"
     assert.is_nil(shown:find("; at", 1, true))
     assert.is_truthy(shown:find("second +%d+%.%d+ s +FAILED broken"), shown)
@@ -116,11 +119,12 @@ describe("on a terminal", function()
   it("ssh asks by itself", function()
     root:run { "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", dir .. "/host" }
     local child = root:fork()
-    local port = 33000 + tonumber(root.pid) % 1000
+    local port = ports.free(1)[1]
     child:exec {
       "/usr/sbin/sshd", "-D", "-f", "/dev/null", "-p", port, "-h", dir .. "/host", "-o", "ListenAddress=127.0.0.1", "-o", "UsePAM=yes",
       "-o", "PidFile=none", stdout = "null", stderr = "null",
     }
+    assert.is_true(ports.listens(port))
     session(([[
       local o = { port = %d, user = "alice", config = "/dev/null", options = { StrictHostKeyChecking = "ask", UserKnownHostsFile = "%s/known" } }
       print("I am " .. require("afar").here:ssh("127.0.0.1", o):run{"id", "-un"}.stdout)]]):format(port, dir))
