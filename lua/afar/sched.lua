@@ -353,15 +353,23 @@ local function run_ready()
   end
 end
 
+--- All of a list: none of them can be cancelled out of this wait any more, by one that runs before it.
 local function wake(waiter, result, fate)
-  local behind = waiter.behind
-  waiter.behind, waiter.result, waiter.fate = nil, result, fate
-  if waiter.call then
-    waiter.call(result, fate)
-  else
-    step(waiter)
+  local at = waiter
+  while at do
+    at.result, at.fate, at.wait_id, at.on_cancel = result, fate, nil, nil
+    at = at.behind
   end
-  if behind then wake(behind, result, fate) end
+  while waiter do
+    local behind = waiter.behind
+    waiter.behind = nil
+    if waiter.call then
+      waiter.call(result, fate)
+    else
+      step(waiter)
+    end
+    waiter = behind
+  end
 end
 
 local function complete_other(id, result, fate)

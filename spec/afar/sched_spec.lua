@@ -111,6 +111,29 @@ describe("a call that waits", function()
   end)
 end)
 
+describe("several that wait for the same", function()
+  it("all go on, once each, though one of them cancels another", function()
+    local loop, sched = require "afar.loop", require "afar.sched"
+    local id, log, routines = loop.id(), {}, {}
+    for i = 1, 3 do
+      routines[i] = sched.start(function()
+        local told = pcall(sched.wait, id, function() return true end)
+        log[#log + 1] = ("%d %s"):format(i, tostring(told))
+        for k = 1, 3 do
+          if k ~= i then sched.cancel(routines[k], "by another") end
+        end
+        local _, why = pcall(afar.sleep, 0.01)
+        log[#log + 1] = ("%d %s"):format(i, tostring(why))
+      end)
+    end
+    afar.sleep(0)
+    loop.complete(id)
+    for i = 1, 3 do sched.join(routines[i]) end
+    table.sort(log)
+    assert.same({ "1 by another", "1 true", "2 by another", "2 true", "3 by another", "3 true" }, log)
+  end)
+end)
+
 describe("sleep", function()
   it("wakes in the order of the times", function()
     local log
