@@ -104,8 +104,8 @@ static void look_at_holds(struct server *server) {
   hold_run(server);
 }
 
-/* The host, if it is awake, takes what is answered and sends more while the next requests are performed; if it sleeps it
- * is woken once for all that has arrived. */
+/* The host, if it is awake, takes what is answered and sends more while the next requests are performed; if it sleeps
+ * it is woken once for all that has arrived. */
 void ring_turn(struct server *server) {
   server_send(server);
   if (!arrived(server->ring))
