@@ -75,10 +75,13 @@ void child_turn(struct server *server) {
   }
   if (!readable)
     return;
-  int64_t count = sys_read(server->carrier, server->in, IN_SIZE);
+  uint8_t *in = server->much ? server->in : server->in_little;
+  size_t size = server->much ? IN_SIZE : IN_LITTLE;
+  int64_t count = sys_read(server->carrier, in, size);
   struct pollfd poll = {server->carrier, POLLIN, 0};
+  server->much = count == (int64_t)size;
   if (count > 0)
-    server_feed(server, server->in, (size_t)count);
+    server_feed(server, in, (size_t)count);
   else if (count == -EAGAIN)
     sys_poll(&poll, 1, -1);
   else if (count != -EINTR)

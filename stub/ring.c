@@ -28,7 +28,7 @@ static int look(const struct afar_ring *ring, wanted wanted, uint32_t times) {
 
 /* Any byte on the socket wakes; its end is the end. */
 static void take_bell(struct server *server) {
-  int64_t count = sys_read(server->carrier, server->in, IN_SIZE);
+  int64_t count = sys_read(server->carrier, server->in_little, IN_LITTLE);
   if (count == 0 || (count < 0 && count != -EINTR && count != -EAGAIN))
     sys_exit(count < 0);
 }

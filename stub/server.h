@@ -10,6 +10,7 @@
 #define CHAIN_SLOTS (HOLD_SLOTS / 2) /* of one chain: a long one leaves room for others */
 #define READ_MAX    16384
 #define IN_SIZE     8192
+#define IN_LITTLE   768 /* as long as no more comes at once */
 #define OUT_SIZE    (READ_MAX + (int)sizeof(struct afar_reply))
 #define NO_SLOT     0xffff
 #define OWN_POLLS   3 /* fds that a stub waits for besides those of holds, at most */
@@ -46,6 +47,7 @@ struct server {
   struct persist *persist, *starting; /* a persistent child's; starting: it is one once its replies are out */
   uint8_t turns;
   uint8_t switched; /* to the ring: what still follows on the socket are no requests */
+  uint8_t much;     /* came last: more than fits into in_little */
   struct memory memory;
   uint64_t calls; /* of the kernel, that were asked for and begun */
 
@@ -69,10 +71,12 @@ struct server {
   uint32_t held;       /* chains kept aside */
   uint32_t out_used;
 
-  /* Ordered so that an idle process has touched few pages. */
+  /* Ordered so that an idle process has touched few pages: in one lie, behind all this, what is little of its input and
+   * the begin of its output. */
   struct history live; /* of the arriving chain */
-  uint8_t in[IN_SIZE];
+  uint8_t in_little[IN_LITTLE];
   uint8_t out[OUT_SIZE];
+  uint8_t in[IN_SIZE];
   struct history resumed; /* of a chain that was held, while it goes on */
   uint16_t heads[HOLD_SLOTS];
   struct slot slots[HOLD_SLOTS];

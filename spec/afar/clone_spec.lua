@@ -113,6 +113,7 @@ describe("a clone", function()
         n:spawn(function()
           ok, err = pcall(from.read, from)
         end)
+        afar.sleep(0.01) -- it is under way
         child:exit()
       end)
       assert.is_false(ok)

@@ -91,7 +91,9 @@ static int in_arena(uint64_t at, uint64_t length) {
 }
 
 static int in_server(uint64_t at, uint64_t length, struct server *server) {
-  return within(at, length, server->in, sizeof server->in) || within(at, length, server->out, sizeof server->out) ||
+  return within(at, length, server->in, sizeof server->in) ||
+         within(at, length, server->in_little, sizeof server->in_little) ||
+         within(at, length, server->out, sizeof server->out) ||
          within(at, length, server->polls, sizeof server->polls) ||
          within(at, length, server->args, sizeof server->args) || within(at, length, &server->word, 8);
 }
