@@ -33,7 +33,7 @@ STUB_CFLAGS := -std=c11 -Os -Wall -Wextra -Werror -ffreestanding -fno-builtin -f
   -fno-asynchronous-unwind-tables -fno-unwind-tables -fomit-frame-pointer -ffunction-sections
 STUB_CFLAGS_aarch64 := -mno-outline-atomics
 STUB_LDFLAGS := -static -nostdlib -nostartfiles -no-pie -Wl,--build-id=none -Wl,-z,norelro -Wl,-z,noseparate-code \
-  -Wl,--gc-sections
+  -Wl,-z,common-page-size=64 -Wl,--gc-sections
 STUB_MAX := 24576
 
 tool = $(if $(filter $(MACHINE),$1),,$1-linux-gnu-)
