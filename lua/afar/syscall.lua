@@ -173,13 +173,14 @@ local function heads_of(machine, is_root)
 end
 
 --- Within chains: as record_syscall, but without garbage where all arguments are numbers.
+local function record_call(r, p, name, ...)
+  local nr = r.sys.nr[name]
+  if not nr or may_block[name] or not is_simple(name) or not numbers_only(...) then return record_syscall(r, p, name, ...) end
+  return requests.number, r:call_number(nr, name, false, ...)
+end
+
 function process.record_raw(name)
-  local simple, blocks = is_simple(name), may_block[name]
-  return function(r, p, ...)
-    local nr = r.sys.nr[name]
-    if not nr or not simple or blocks or not numbers_only(...) then return record_syscall(r, p, name, ...) end
-    return requests.number, r:call_number(nr, name, false, ...)
-  end
+  return function(r, p, ...) return record_call(r, p, name, ...) end
 end
 
 --- p:syscall(name_or_number, ...): any system call, as it is. Arguments: numbers, strings (put in memory, NUL-terminated),
@@ -198,7 +199,7 @@ local function syscall(self, name, ...)
   if result == nil then return await(self, name, id, ...) end
   return recorded_call(self, name, ...)
 end
-process.define_recorded("syscall", record_syscall)
+process.define_recorded("syscall", record_call)
 process.define("syscall", syscall)
 
 --- p:tally(): how many system calls this process has made so far because a host asked for them, as it counts them itself.
