@@ -185,8 +185,8 @@ void root_turn(void) {
     ran_out |= events[i].data == TIMER;
   }
   if (in_ready)
-    take_in();
-  if (ran_out)
+    take_in(); /* the timer may have been set anew by that; if not it is still to be seen in the next turn */
+  else if (ran_out)
     silence_half();
   server_send(&root.server);
   for (int64_t i = 0; i < count; i++) {
