@@ -282,9 +282,11 @@ process.define("exit", function(self, code)
   r.args = { n = 1, code or 0 }
   r:call("exit_group", { flush = true }, code or 0)
   r:start()
+  local ok, status = pcall(child.wait, child) -- asked at once: the parent waits while the child ends
   r:wait()
   process.gone(self)
-  return child:wait()
+  if not ok then error(status, 0) end
+  return status
 end)
 
 return children
