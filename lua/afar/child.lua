@@ -166,7 +166,10 @@ end
 local function close_pidfd(parent, pidfd)
   local r = requests.record(parent)
   r:call("close", { may_fail = true }, pidfd)
-  requests.submit_unwatched(r, function() parent.table.internal[pidfd] = nil end)
+  requests.submit_unwatched(r, function()
+    parent.table.internal[pidfd] = nil
+    r:release()
+  end)
 end
 
 local function reap(self)
@@ -188,7 +191,7 @@ local function reap(self)
   else
     close_pidfd(parent, self.pidfd)
   end
-  self.status = status_of(parent.machine, r:data(got))
+  self.status = status_of(parent.machine, r:release(r:data(got)))
   release(self.state)
   if self.inert and self.inert[1] then require("afar.tables").ended(self.inert[1]) end
   return true
@@ -284,6 +287,7 @@ process.define("exit", function(self, code)
   r:start()
   local ok, status = pcall(child.wait, child) -- asked at once: the parent waits while the child ends
   r:wait()
+  r:release()
   process.gone(self)
   if not ok then error(status, 0) end
   return status

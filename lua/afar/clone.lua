@@ -306,6 +306,7 @@ function Birth:finish()
     parent.machine.root.table.internal[r:result(self.attach)] = true
   end
   local pidfd = self.pidfd and u32(r:data(self.pidfd))
+  r:release()
   child.child = self:adopt(pid, pidfd)
   if self.brief then return child end
   self.first:wait()
@@ -313,6 +314,7 @@ function Birth:finish()
   child.carrier = u32(self.first:data(self.carrier))
   child.table.internal[child.carrier] = true
   local missing = self.closed and self.first:result(self.closed) == -child.machine.sys.C.ENOSYS
+  self.first:release()
   if missing then
     close_known(child, parent)
   elseif parent.is_root and not self.closed and not self.shares_table then

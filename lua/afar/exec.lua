@@ -190,6 +190,7 @@ end
 function exec.finish(p, r)
   local fate = exec.wait(r)
   if fate == "eof" then
+    r:release()
     process.gone(p)
     return
   end

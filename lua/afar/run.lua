@@ -196,10 +196,11 @@ end
 
 --- Waits for the parent's ends of the pipes.
 local function adopt_all(after, parent, pipes)
-  if after.count == 0 then return end
+  if after.count == 0 then return after:release() end
   after:wait()
   for _, pipe in pairs(pipes) do adopt(after, parent, pipe) end
   after:check()
+  after:release()
 end
 
 --- It could not be started: nothing of it stays.
