@@ -224,6 +224,7 @@ function clone.begin(parent, flags, before, brief, cgroup)
   if not machine.plain_clone then self.pidfd = r:fetch(pidfd_at, 4, { if_ok = born, aside = true }) end
   r:submit()
   parent.task:hurry() -- it is cloned while its first requests are recorded
+  if carrier then links.refill(machine) end
   if self.send then fd = attach_other(r, parent, self.send, channel) end
   self.task = channel and tasks.child(channel, machine.hello.hold_slots, machine.read_max) or fd and direct_task(machine, fd, block, brief)
   self.child = self:make_child()

@@ -13,7 +13,8 @@ local function make(machine)
   return { fd = mine, id = machine.stream:send_fd(other) }
 end
 
-local function refill(machine)
+--- Makes as many as are kept ready: for after a clone has left, while the root performs it.
+function links.refill(machine)
   local ready = machine.ready_links
   while #ready < READY and not machine.outlived do
     ready[#ready + 1] = make(machine)
@@ -50,10 +51,8 @@ end
 function links.take(machine)
   machine.ready_links = rawget(machine, "ready_links") or {}
   machines[machine] = true
-  refill(machine)
   local link = table.remove(machine.ready_links, 1) or make(machine)
   local number = sched.wait(link.id)
-  refill(machine)
   if not number or number < 0 then
     spawn.close(link.fd)
     error("no socket for a new process: this machine's root has ended", 0)
