@@ -136,6 +136,23 @@ describe("a child", function()
       end))
     end)
 
+    it("exits also when the wait for that is cancelled", function()
+      local p = way.root:fork()
+      local child = p.child
+      child:kill "SIGSTOP"
+      afar.nursery(function(n)
+        n:spawn(function()
+          afar.sleep(0.1)
+          child:kill "SIGCONT"
+        end)
+        local ok, err = pcall(afar.timeout, 0.02, p.exit, p, 4)
+        assert.is_false(ok)
+        assert.is_true(err.timeout)
+        assert.is_false(p:is_alive())
+      end)
+      assert.equal(4, child:wait().code)
+    end)
+
     it("is in its parent's hands only once", function()
       local p = way.root:fork()
       local child = p.child
