@@ -128,7 +128,7 @@ describe("a bootstrap", function()
     local err
     afar.nursery(function(n)
       n:spawn(function() err = fails(from.read, from) end)
-      afar.sleep(0.02)
+      probe.settle(child)
       root:disconnect()
     end)
     assert.is_true(err.sent)
@@ -152,6 +152,8 @@ describe("a bootstrap", function()
       n:spawn(function() errs[3] = fails(root.run, root, { "sh", "-c", "echo >&" .. to.number .. "; exec sleep 60", keep = { to } }) end)
       n:spawn(function() errs[4] = fails(child.child.wait, child.child) end)
       assert.equal("\n", runs:read()) -- else the run may be between two of its calls
+      probe.settle(child)
+      probe.settle(root)
       here:kill(root.pid, "SIGKILL")
     end)
     for i = 1, 4 do

@@ -188,7 +188,7 @@ describe("an fd", function()
       local err
       afar.nursery(function(n)
         n:spawn(function() err = fails(from.read, from) end)
-        afar.sleep(0.02)
+        probe.settle(p)
         from:close()
       end)
       assert.equal("EBADF", err.name)

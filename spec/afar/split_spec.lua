@@ -211,7 +211,7 @@ describe("a chain of thousands", function()
             fill(c)
           end)
         end)
-        afar.sleep(0)
+        probe.settle(p)
         p:getpid()
         p.child:kill "SIGKILL"
       end)

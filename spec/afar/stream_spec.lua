@@ -139,7 +139,8 @@ describe("a stream", function()
     afar.nursery(function(n)
       n:spawn(function() errs[1] = select(2, pcall(from.read, from)) end)
       n:spawn(function() errs[2] = select(2, pcall(root.nanosleep, root, root:ptr("\9" .. ("\0"):rep(15)), 0)) end)
-      afar.sleep(0.1)
+      probe.settle(root)
+      probe.settle(p)
       root.machine.via:kill "SIGKILL"
     end)
     for i = 1, 2 do

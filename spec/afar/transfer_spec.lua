@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local ffi = require "ffi"
+local probe = require "spec.support.probe"
 local ways = require "spec.support.ways"
 
 local failure = require("spec.support.raised").err
@@ -163,7 +164,7 @@ describe("bytes", function()
           n:spawn(function() note(i, pcall(a.recv, a)) end)
         end
         n:spawn(function() note(4, pcall(a.send, a, ("x"):rep(2 ^ 22))) end)
-        afar.sleep(0.02)
+        probe.settle(p)
         assert.same({}, ends)
         b:close()
       end)
@@ -182,7 +183,7 @@ describe("bytes", function()
       local number, err = a.number, nil
       afar.nursery(function(n)
         n:spawn(function() err = failure(a.recv, a) end)
-        afar.sleep(0.01)
+        probe.settle(p)
         a:close()
         b:close()
         local from, to = p:pipe2()

@@ -62,7 +62,7 @@ describe("fd:wait", function()
       local err
       afar.nursery(function(n)
         n:spawn(function() err = select(2, afar.try(from.wait, from)) end)
-        afar.sleep(0.02)
+        probe.settle(p)
         from:close()
       end)
       assert.equal("EBADF", err.name)
@@ -75,7 +75,7 @@ describe("fd:wait", function()
       local err
       afar.nursery(function(n)
         n:spawn(function() err = select(2, afar.try(from.wait, from)) end)
-        afar.sleep(0.02)
+        probe.settle(p)
         local number = from.number
         from:close()
         local other = p:open "/dev/null"

@@ -74,6 +74,13 @@ function probe.works(p)
   if got ~= "hello world" then error(("%s gave %q"):format(tostring(p), tostring(got)), 2) end
 end
 
+--- Until what other routines have begun in the process has come so far that it waits there: what they ask before is answered before.
+---@param p afar.Process
+function probe.settle(p)
+  afar.sleep(0)
+  for _ = 1, 4 do p:getpid() end
+end
+
 --- What the allocator takes for so many bytes.
 local function rounded(size)
   if size > 2048 then return size + (-size) % 4096 end
