@@ -177,6 +177,7 @@ describe("a process", function()
     end)
 
     it("fails all pending calls, and knows which of them it never saw", function()
+      child.child:kill "SIGKILL"
       for _, seconds in ipairs { 0, 0.001, 0.02 } do
         local one = p:fork()
         local from, to = one:pipe2()
@@ -199,7 +200,6 @@ describe("a process", function()
         assert.is_nil(afar.try(to.write, to, "x"))
         one:wait()
       end
-      child.child:kill "SIGKILL"
     end)
 
     it("fails the waits of others for it", function()
