@@ -6,6 +6,7 @@
 #define AT_PAGESZ 6
 #define TCGETS    0x5401
 #define TCSETS    0x5402
+#define O_NOCTTY  0400
 
 _Noreturn void afar_root(uint64_t *stack);
 
@@ -69,14 +70,31 @@ static void take_streams(int in, int out) {
   root_init(new_in, in == out ? new_in : move(out, 1));
 }
 
-/* A terminal (a serial line, say) would hold back, change and echo what it passes. */
-static void make_raw(int fd) {
+/* A terminal (a serial line, say) would hold back, change and echo what it passes. Whether it is one. */
+static int make_raw(int fd) {
   uint32_t termios[9]; /* input, output, control and local modes; the line's number; 19 characters */
   if (SYS(NR_IOCTL, fd, TCGETS, termios) < 0)
-    return;
+    return 0;
   termios[0] = termios[1] = termios[3] = 0;
   termios[5] = 1u << 24; /* MIN 1, TIME 0 */
   SYS(NR_IOCTL, fd, TCSETS, termios);
+  return 1;
+}
+
+/* Who writes to a pseudoterminal that is full is at times never woken: its reader does that before the kernel has freed
+ * what was read. So we must not block there, and look again ourselves; which takes an open file of our own, as others
+ * who have this one rely on its blocking. Where it can't be opened we block. */
+static void reopen(int fd) {
+  char path[] = "/proc/self/fd/00";
+  if (fd > 99)
+    return;
+  path[sizeof path - 3] += (char)(fd / 10);
+  path[sizeof path - 2] += (char)(fd % 10);
+  int64_t own = sys_open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  if (own < 0)
+    return;
+  sys_dup3((int)own, fd, O_CLOEXEC);
+  sys_close((int)own);
 }
 
 static void unlink_self(char **environ) {
@@ -140,8 +158,10 @@ void afar_root(uint64_t *stack) {
   if (extra >= 0 && extra != in && extra != out)
     sys_close(extra);
   make_raw(in);
-  make_raw(out);
+  int is_terminal = make_raw(out);
   take_streams(in, out);
+  if (is_terminal)
+    reopen(root.out);
   if (in != 0 || out != 1)
     sys_prctl(PR_SET_PDEATHSIG, SIGKILL);
   unlink_self(inherited.environ);
