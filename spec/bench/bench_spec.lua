@@ -52,6 +52,7 @@ describe("the benchmark of", function()
     it(section, function()
       if not has_programs then return pending "build/bench is not there: make bench" end
       if (section == "ssh" or section == "small" or section == "many") and not has_ssh then return pending "no sshd" end
+      if section == "memory" and afar.here:prlimit(0, "RLIMIT_NOFILE").hard < 2000 then return pending "too few fds: ulimit -Hn" end
       local rows = run(section)
       for _, id in ipairs(ROWS[section]) do
         assert.is_truthy(rows[id], id .. " is missing")

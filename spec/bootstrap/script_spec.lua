@@ -224,7 +224,7 @@ describe("the bootstrap script", function()
 
     -- Runs the command in a mount namespace that `mounts` has changed. `cwd` is the last directory that is tried.
     local function far(mounts, command, input, cwd)
-      local shell = [[sh -c ']] .. mounts .. "; cd " .. (cwd or "/") .. [[; unset TMPDIR XDG_RUNTIME_DIR; HOME=/mnt; exec sh -c "$C"']]
+      local shell = [[sh -c ']] .. mounts .. "; cd " .. (cwd or "/") .. [[; unset TMPDIR XDG_RUNTIME_DIR; HOME=/mnt; export HOME; exec sh -c "$C"']]
       local setup = [[C="$(cat $T/]] .. command .. [[)"; export C]]
       if input then return answered(input, namespace .. shell, setup) end
       return sh(setup .. "; echo there | " .. namespace .. shell)
