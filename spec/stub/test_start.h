@@ -260,15 +260,15 @@ static void silence_ends_it(void) {
 
 static void a_stopped_root_hears_what_came_meanwhile(void) {
   struct far *far = begin();
-  CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_PING, ARGS(1))), 0);
+  CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_PING, ARGS(2))), 0);
   kill(far->pid, SIGSTOP);
-  nap(0.8);
+  nap(1.6);
   send_frame(far, 0, AFAR_PING, 1);
-  nap(0.8);
+  nap(1.6);
   kill(far->pid, SIGCONT);
   UNTIL(far, far->pongs == 1);
   CHECK_EQ(ask(far, 0, REQ(.op = AFAR_OP_PING, ARGS(0))), 0);
-  nap(1.3);
+  nap(2.6);
   CHECK_EQ(CALL(far, 0, GETPID, 0), far->pid);
   end(far);
 }
