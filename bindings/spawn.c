@@ -204,32 +204,36 @@ static int l_read(lua_State *L) {
   return 1;
 }
 
-/* What is in memory can be read without waiting; a file system of memory alone doesn't say so. */
-static ssize_t read_cached(int fd, char *buffer, size_t length) {
+/* What is in memory can be read without waiting; a file system of memory alone doesn't say so: `alone` is then set, for
+ * the next time. */
+static ssize_t read_cached(int fd, char *buffer, size_t length, int *alone) {
   struct iovec iov = {buffer, length};
   struct statfs where;
-  ssize_t count = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
-  if (count >= 0 || errno != EOPNOTSUPP)
+  ssize_t count = *alone ? -1 : preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+  if (!*alone && (count >= 0 || errno != EOPNOTSUPP))
     return count;
-  if (fstatfs(fd, &where) == 0 && where.f_type == TMPFS_MAGIC)
+  *alone = *alone || (fstatfs(fd, &where) == 0 && where.f_type == TMPFS_MAGIC);
+  if (*alone)
     return read(fd, buffer, length);
   errno = EOPNOTSUPP;
   return -1;
 }
 
-/* read_cached(fd, max) -> string ("" at the end) | nil: it would have to wait for a disk | false: there it can't be
- * told. Of a regular file, from where it stands. */
+/* read_cached(fd, max, alone) -> string ("" at the end) | nil: it would have to wait for a disk | false: there it can't
+ * be told; and `alone` for the next time. Of a regular file, from where it stands. */
 static int l_read_cached(lua_State *L) {
   static char buffer[65536];
   size_t max = (size_t)luaL_checkinteger(L, 2);
-  ssize_t count = read_cached(luaL_checkint(L, 1), buffer, max < sizeof buffer ? max : sizeof buffer);
+  int alone = lua_toboolean(L, 3);
+  ssize_t count = read_cached(luaL_checkint(L, 1), buffer, max < sizeof buffer ? max : sizeof buffer, &alone);
   if (count >= 0)
     bulk_push(L, buffer, (size_t)count);
   else if (errno == EAGAIN || errno == EINTR)
     lua_pushnil(L);
   else
     lua_pushboolean(L, 0);
-  return 1;
+  lua_pushboolean(L, alone);
+  return 2;
 }
 
 /* take_fd(pid, number) -> a copy of that process's fd, close-on-exec, the caller's | nil: the kernel doesn't allow it

@@ -18,6 +18,7 @@ local LIMIT = 64 * 1024 * 1024 -- of one line or part, unless the script says ot
 ---@field ended boolean
 ---@field limit integer      bytes that one line or part may have
 ---@field here? table|false   an fd of the host's for the same open file, on this machine; false: none
+---@field alone? boolean   that file is in memory alone, so that reading it never waits
 ---@field ahead? userdata     a channel by which the rest of a file on another machine comes, without being asked for piece by piece
 local Reader = { __name = "reader" }
 Reader.__index = Reader
@@ -60,7 +61,10 @@ end
 
 local function read_more(self, least)
   if self.ahead then return read_ahead(self) end
-  local data = self.here and spawn.read_cached(self.here.number, PIECE)
+  local data
+  if self.here then
+    data, self.alone = spawn.read_cached(self.here.number, PIECE, self.alone)
+  end
   if data then return data end
   if data == false and self.here then
     self.here.close()
