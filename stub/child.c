@@ -24,7 +24,7 @@ static void send_replies(struct server *server, const uint8_t *bytes, size_t len
 
 static void flush(struct server *server) {
   if (server->ring)
-    ring_wake_host(server);
+    ring_tell(server);
 }
 
 static void bell(struct server *server) {

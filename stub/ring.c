@@ -51,6 +51,12 @@ void ring_wake_host(struct server *server) {
     server->kind->bell(server);
 }
 
+void ring_tell(struct server *server) {
+  if (server->news)
+    ring_wake_host(server);
+  server->news = 0;
+}
+
 int ring_room(const struct server *server) {
   return look(server->ring, room, LOAD(server->ring->spin));
 }
@@ -76,6 +82,7 @@ void ring_send(struct server *server, const uint8_t *bytes, size_t length) {
     STORE(ring->to_host_tail, ring->to_host_tail + part);
     bytes += part;
     length -= part;
+    server->news = 1;
   }
 }
 
@@ -109,7 +116,7 @@ static void look_at_holds(struct server *server) {
 void ring_turn(struct server *server) {
   server_send(server);
   if (!arrived(server->ring))
-    ring_wake_host(server);
+    ring_tell(server);
   if (!ring_look(server, LOAD(server->ring->spin))) {
     ring_wake_host(server); /* it may wait for room */
     sleep_once(server, arrived, server->held > 0);

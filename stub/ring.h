@@ -27,6 +27,9 @@ int ring_room(const struct server *server);
 /* If the host sleeps. */
 void ring_wake_host(struct server *server);
 
+/* The same, if there are replies that it was not told of. */
+void ring_tell(struct server *server);
+
 /* A child's turn: performs what has arrived; else looks for a while, then sleeps once. */
 void ring_turn(struct server *server);
 
