@@ -19,6 +19,6 @@ static void collect(lua_State *L) {
 
 void bulk_push(lua_State *L, const char *data, size_t length) {
   lua_pushlstring(L, data, length);
-  if (length >= BULK)
+  if (length >= BULK && lua_gc(L, LUA_GCISRUNNING, 0)) /* a script may have stopped it */
     collect(L);
 }

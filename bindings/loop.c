@@ -234,9 +234,9 @@ static void on_io(struct ev_loop *ev, ev_io *io, int events) {
   struct watch *watch = (struct watch *)io;
   ev_io_stop(ev, io);
   loop_complete(watch->loop, watch->id, events, FATE_DONE);
-  free(watch);
 }
 
+/* watch(fd, "r" or "w") -> id, which completes at the event; what unwatch() must be given afterwards, once */
 static int l_watch(lua_State *L) {
   struct loop *loop = loop_of(L);
   int fd = luaL_checkint(L, 1);
@@ -253,11 +253,13 @@ static int l_watch(lua_State *L) {
   return 2;
 }
 
+/* unwatch(watch) -> whether its event had come: then its completion has, or will */
 static int l_unwatch(lua_State *L) {
   struct watch *watch = lua_touserdata(L, 1);
+  lua_pushboolean(L, !ev_is_active(&watch->io));
   ev_io_stop(loop_of(L)->ev, &watch->io);
   free(watch);
-  return 0;
+  return 1;
 }
 
 static void on_signal(struct ev_loop *ev, ev_signal *signal, int events) {

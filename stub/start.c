@@ -160,7 +160,7 @@ void afar_root(uint64_t *stack) {
   make_raw(in);
   int is_terminal = make_raw(out);
   take_streams(in, out);
-  if (is_terminal)
+  if (is_terminal && root.out != root.in) /* else epoll has it already */
     reopen(root.out);
   if (in != 0 || out != 1)
     sys_prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -90,8 +90,10 @@ local function release_at_end(state, task)
     if task:state() == "eof" then release(state) end
     return
   end
+  state.open = true
   sched.once(id, function(_, fate)
-    if fate == "eof" then release(state) end
+    state.open = nil
+    if fate == "eof" or state.reaped then release(state) end
   end)
 end
 
@@ -192,7 +194,7 @@ local function reap(self)
     close_pidfd(parent, self.pidfd)
   end
   self.status = status_of(parent.machine, r:release(r:data(got)))
-  release(self.state)
+  if not self.state.open then release(self.state) end -- else its carrier is still looked at, for some turns
   if self.inert and self.inert[1] then require("afar.tables").ended(self.inert[1]) end
   return true
 end

@@ -7,17 +7,20 @@ local links = {}
 
 local READY = 4 -- kept ready, ends at the root already
 
+--- nil, and why: the host has no fds left.
 local function make(machine)
   local mine, other = spawn.socketpair()
-  if not mine then error("no socket for a new process: " .. other, 0) end
+  if not mine then return nil, other end
   return { fd = mine, id = machine.stream:send_fd(other) }
 end
 
---- Makes as many as are kept ready: for after a clone has left, while the root performs it.
+--- Makes as many as are kept ready, as far as there are fds: for after a clone has left, while the root performs it.
 function links.refill(machine)
   local ready = machine.ready_links
   while #ready < READY and not machine.outlived do
-    ready[#ready + 1] = make(machine)
+    local link = make(machine)
+    if not link then return end
+    ready[#ready + 1] = link
   end
 end
 
@@ -51,7 +54,11 @@ end
 function links.take(machine)
   machine.ready_links = rawget(machine, "ready_links") or {}
   machines[machine] = true
-  local link = table.remove(machine.ready_links, 1) or make(machine)
+  local link, why = table.remove(machine.ready_links, 1), nil
+  if not link then
+    link, why = make(machine)
+  end
+  if not link then error("no socket for a new process: " .. why, 0) end
   local number = sched.wait(link.id)
   if not number or number < 0 then
     spawn.close(link.fd)

@@ -114,7 +114,7 @@ local function put_waiter(id, routine)
     places[at] = routine
     return
   end
-  routine.behind, others[id] = other, routine
+  routine.behind, others[id] = other or nil, routine
   collisions = collisions + 1
   if collisions > place_count and place_count < MOST_PLACES then add_places() end
 end
@@ -302,11 +302,14 @@ local function always() return true end
 ---@param seconds number
 function sched.sleep(seconds)
   if type(seconds) ~= "number" then error(("sleep: a number of seconds was expected, not %s"):format(type(seconds)), 2) end
-  local id = loop.id()
-  local timer = sched.after(seconds, function() loop.complete(id) end)
+  local id, over = loop.id(), false
+  local timer = sched.after(seconds, function()
+    over = true
+    loop.complete(id)
+  end)
   sched.wait(id, function()
     timer.f = nil
-    return "never"
+    return over or "never"
   end)
 end
 
@@ -319,11 +322,15 @@ end
 
 --- An event on an fd of the host itself: "r" or "w".
 function sched.wait_fd(fd, mode)
+  sched.check()
   local id, watch = loop.watch(fd, mode)
-  sched.wait(id, function()
-    loop.unwatch(watch)
-    return "never"
-  end)
+  local function forget()
+    local fired = loop.unwatch(watch)
+    watch = nil
+    return fired or "never"
+  end
+  sched.wait(id, forget)
+  if watch then forget() end
 end
 
 --- Waits until `routine` is done.

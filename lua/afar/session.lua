@@ -199,7 +199,6 @@ function session.machine_of(q, facts, machine)
   machine.name, machine.sys, machine.stream, machine.root = base.name, base.sys, base.stream, base.root
   machine.local_, machine.can_share = false, true
   machine.hello = machine.hello or setmetatable(facts, { __index = base.hello })
-  machine.raw = machine.raw or {}
   machine.read_max = machine.hello.read_max
   machine.block_size = function() return machine.hello.block_size end
   return machine

@@ -62,6 +62,8 @@ local function fits(value) return value % 1 == 0 and value < 2 ^ 64 and value >=
 
 local ID_MOST = 2 ^ 32 - 1
 
+local function is_id(parameter) return parameter:find "^[ers]?[ug]id$" ~= nil or parameter == "user" or parameter == "group" end
+
 local function check_numbers(r, self, call, args, count)
   for i = 1, count do
     local value = args[i]
@@ -71,9 +73,9 @@ local function check_numbers(r, self, call, args, count)
   end
   -- A user's number that is missing, or is cut to 32 bits, would be 0: root.
   for i, parameter in ipairs(not call:find "^get" and r.sys.signature[call] or {}) do
-    local value, is_id = args[i], parameter:find "^[ers]?[ug]id$" or parameter == "user" or parameter == "group"
-    if is_id and value == nil then error(errors.new(self, call, nil, parameter .. " is missing"), 0) end
-    if is_id and type(value) == "number" and (value < -1 or value > ID_MOST) then
+    local value, needed = args[i], is_id(parameter)
+    if needed and value == nil then error(errors.new(self, call, nil, parameter .. " is missing"), 0) end
+    if needed and type(value) == "number" and (value < -1 or value > ID_MOST) then
       error(errors.new(self, call, nil, ("%s can't be %.0f"):format(parameter, value)), 0)
     end
   end
@@ -104,7 +106,7 @@ local function record_syscall(r, self, name, ...)
         0
       )
     end
-  elseif type(name) == "number" then
+  elseif type(name) == "number" and name % 1 == 0 and name >= 0 and name < 2 ^ 16 then
     shown = r.sys.nr_name[name] or ("syscall %d"):format(name)
   else
     error(errors.new(self, "syscall", { name }, "the first argument is a system call's name or number"), 0)
@@ -130,7 +132,16 @@ end
 
 -- ---- numbers only: no chain, no memory ----
 
-local function is_simple(name) return not credentials[name] and not sibling.refuses(name) end
+--- Whether it has a user's or group's number among its arguments.
+local function takes_id(sys, name)
+  if name:find "^get" then return false end
+  for _, parameter in ipairs(sys.signature[name] or {}) do
+    if is_id(parameter) then return true end
+  end
+  return false
+end
+
+local function is_simple(sys, name) return not credentials[name] and not sibling.refuses(name) and not takes_id(sys, name) end
 
 local function is_number(value) return value == nil or (type(value) == "number" and fits(value)) end
 
@@ -162,8 +173,9 @@ local function heads_of(machine, is_root)
   if not heads[key] then
     heads[key] = setmetatable({}, {
       __index = function(list, name)
+        if type(name) ~= "string" then return false end
         local nr, blocks = machine.sys.nr[name], may_block[name]
-        local head = nr and is_simple(name) and not (blocks and is_root) and nr + (blocks and FLUSH * 2 ^ 16 or 0)
+        local head = nr and is_simple(machine.sys, name) and not (blocks and is_root) and nr + (blocks and FLUSH * 2 ^ 16 or 0)
         list[name] = head or false
         return head
       end,
@@ -172,11 +184,20 @@ local function heads_of(machine, is_root)
   return heads[key]
 end
 
+local function head_of(self, name)
+  local own = rawget(self, "heads")
+  if not own then
+    own = heads_of(self.machine, self.is_root)
+    rawset(self, "heads", own)
+  end
+  return name ~= nil and own[name]
+end
+
 --- Within chains: as record_syscall, but without garbage where all arguments are numbers.
 local function record_call(r, p, name, ...)
-  local nr = r.sys.nr[name]
-  if not nr or may_block[name] or not is_simple(name) or not numbers_only(...) then return record_syscall(r, p, name, ...) end
-  return requests.number, r:call_number(nr, name, false, ...)
+  local head = head_of(p, name)
+  if not head or may_block[name] or not numbers_only(...) then return record_syscall(r, p, name, ...) end
+  return requests.number, r:call_number(head, name, false, ...)
 end
 
 function process.record_raw(name)
@@ -186,12 +207,7 @@ end
 --- p:syscall(name_or_number, ...): any system call, as it is. Arguments: numbers, strings (put in memory, NUL-terminated),
 --- fds and pointers of this process. Returns the kernel's result as a number; raises its error.
 local function syscall(self, name, ...)
-  local heads_ = rawget(self, "heads")
-  if not heads_ then
-    heads_ = heads_of(self.machine, self.is_root)
-    rawset(self, "heads", heads_)
-  end
-  local head = heads_[name]
+  local head = head_of(self, name)
   if not head then return recorded_call(self, name, ...) end
   sched.check_pending()
   local result, id = self.task:call(sched.is_idle(), head, ...)

@@ -32,6 +32,11 @@ for _, name in ipairs { "here", "over pipes" } do
 
       it("of a wrong type is named", function()
         refused {
+          { "the first argument is a system call's name or number", p.syscall, p },
+          { "the first argument is a system call's name or number", p.syscall, p, 0 / 0 },
+          { "user is missing", p.fchown, p, 0 },
+          { "user is missing", p.chain, p, function(c) c:syscall("fchown", 0) end },
+          { "user can't be 4294967303", p.chain, p, function(c) c:syscall("fchown", 0, 2 ^ 32 + 7, 0) end },
           { "open: a string was expected, not nil", p.open, p },
           { "open: a string was expected, not table", p.open, p, {} },
           { "not a boolean", p.open, p, "/", true },

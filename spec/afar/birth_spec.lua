@@ -1,6 +1,7 @@
 -- Children that are born at once, again and again: each is there, and answers.
 
 local afar = require "afar"
+local probe = require "spec.support.probe"
 
 describe("of a process on this machine", function()
   for what, flags in pairs { ["a copied table"] = 0, ["a shared table"] = "CLONE_FILES|CLONE_FS" } do
@@ -22,4 +23,39 @@ describe("of a process on this machine", function()
       p:exit()
     end)
   end
+
+  it("the memory of one that has ended is its own until its carrier has ended too", function()
+    local p = afar.here:fork()
+    for round = 1, 50 do
+      local kid = p:clone(round % 2 == 0 and "CLONE_FILES" or 0)
+      for _ = 1, 40 do kid:getpid() end -- so that it has a ring
+      local state = kid.child.state
+      kid.child:kill "SIGKILL"
+      kid.child:wait()
+      assert.is_true(state.block ~= nil or kid.task:state() ~= "open")
+      assert.is_true(probe.soon(function() return state.block == nil end))
+      assert.equal("eof", kid.task:state())
+    end
+    p:exit()
+  end)
+
+  it("as many are there as the host has fds, and then one clear error", function()
+    local script = [[
+      local afar = require "afar"
+      local root = afar.here
+      for _ = 1, 3 do
+        local kids, err = {}, nil
+        while not err do
+          local ok, kid = pcall(root.fork, root)
+          if ok then kids[#kids + 1] = kid else err = kid end
+        end
+        local count = 0
+        for pid in root:read_file(("/proc/%d/task/%d/children"):format(root.pid, root.pid)):gmatch "%d+" do count = count + (pid and 1) end
+        print(#kids > 5, count == #kids, tostring(err):find("Too many open files", 1, true) ~= nil or tostring(err))
+        for _, kid in ipairs(kids) do kid:exit(0) end
+      end
+    ]]
+    local result = afar.here:run { "sh", "-c", 'ulimit -Sn 60; exec timeout -s KILL 100 "$1" -e "$2"', "sh", os.getenv "AFAR" or "build/afar", script }
+    assert.equal(("true\ttrue\ttrue\n"):rep(3), result.stdout)
+  end)
 end)
