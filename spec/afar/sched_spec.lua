@@ -1,6 +1,8 @@
 -- Waiting, wherever a script does it.
 
 local afar = require "afar"
+local sched = require "afar.sched"
+local spawn = require "afar.spawn"
 
 local p = afar.here
 
@@ -113,7 +115,7 @@ end)
 
 describe("several that wait for the same", function()
   it("all go on, once each, though one of them cancels another", function()
-    local loop, sched = require "afar.loop", require "afar.sched"
+    local loop = require "afar.loop"
     local id, log, routines = loop.id(), {}, {}
     for i = 1, 3 do
       routines[i] = sched.start(function()
@@ -166,5 +168,47 @@ describe("sleep", function()
       end
     end)
     assert.equal(5000, count)
+  end)
+end)
+
+describe("a wait that is cancelled in the very turn in which it would end", function()
+  --- Each of two, once it has waited by `wait(i)`, cancels the other; the events of both come in one turn, by `begin()`.
+  local function one_of_two(wait, begin)
+    local ended, routines = {}, {}
+    afar.nursery(function(n)
+      for i = 1, 2 do
+        routines[i] = n:spawn(function()
+          local ok = pcall(wait, i)
+          ended[ok] = (ended[ok] or 0) + 1
+          sched.cancel(routines[3 - i], "cancelled")
+        end)
+      end
+      sched.turn()
+      begin()
+    end)
+    return ended
+  end
+
+  it("is cancelled, and what it waited for is given back once: an fd", function()
+    for _ = 1, 20 do
+      local reads, writes = {}, {}
+      for i = 1, 2 do reads[i], writes[i] = spawn.pipe() end
+      local ended = one_of_two(function(i) sched.wait_fd(reads[i], "r") end, function()
+        for i = 1, 2 do spawn.write(writes[i], "x") end
+      end)
+      assert.same({ [true] = 1, [false] = 1 }, ended)
+      for i = 1, 2 do
+        spawn.close(reads[i])
+        spawn.close(writes[i])
+      end
+    end
+  end)
+
+  it("is cancelled: a sleep", function()
+    local until_then = require("afar.loop").monotonic() + 0.01
+    local ended = one_of_two(function() afar.sleep(0.01) end, function()
+      while require("afar.loop").monotonic() < until_then + 0.01 do end -- both are over
+    end)
+    assert.same({ [true] = 1, [false] = 1 }, ended)
   end)
 end)
