@@ -2,7 +2,6 @@
 
 local afar = require "afar"
 local attach = require "afar.attach"
-local loop = require "afar.loop"
 local machine = require "afar.machine"
 local probe = require "spec.support.probe"
 local pump = require "afar.pump"
@@ -70,7 +69,7 @@ describe("a stream", function()
       n:spawn(function() moved = pump.out(channel, write_end, most) end)
       afar.sleep(0.3) -- by then the pipe is full
       while got < most do
-        sched.wait((loop.watch(read_end, "r")))
+        sched.wait_fd(read_end, "r")
         parts[#parts + 1] = spawn.read(read_end, 1000)
         got = got + #parts[#parts]
       end

@@ -228,11 +228,15 @@ static lua_State *open_lua(void) {
 static void watch_once(lua_State *L) {
   int pair[2];
   MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && write(pair[1], "", 1) == 1);
+  lua_getfield(L, 1, "unwatch");
   lua_getfield(L, 1, "watch");
   lua_pushinteger(L, pair[0]);
   lua_pushliteral(L, "r");
-  take_id(2);
+  lua_call(L, 2, 2);
+  lua_insert(L, -2);
+  take_pushed_id();
   turn();
+  lua_call(L, 1, 0);
   close(pair[0]);
   close(pair[1]);
 }
