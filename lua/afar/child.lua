@@ -188,12 +188,12 @@ local function reap(self)
   if r:wait() == nil and r:result(hold) == -parent.machine.sys.C.ECANCELED then return false end
   r:check()
   self.state.reaped = true
+  self.status = status_of(parent.machine, r:release(r:data(got))) -- first: the close ends what else waits on the pidfd, and that looks here
   if self.private then
     parent.table.internal[self.pidfd] = nil
   else
     close_pidfd(parent, self.pidfd)
   end
-  self.status = status_of(parent.machine, r:release(r:data(got)))
   if not self.state.open then release(self.state) end -- else its carrier is still looked at, for some turns
   if self.inert and self.inert[1] then require("afar.tables").ended(self.inert[1]) end
   return true

@@ -73,9 +73,11 @@ local function internal_of_others(old, own)
 end
 
 --- Who can watch for the end of one of a table: its parent, by the pidfd that it has; else another of the table, by one of its own.
+--- nil: nobody; and whether that is because it has ended and was awaited.
 local function watcher_of(child, but)
   local parent = child.parent
-  if parent ~= but and parent:is_alive() and not child.child.status then return parent, child.child.pidfd end
+  if child.child.status then return nil, true end
+  if parent ~= but and parent:is_alive() then return parent, child.child.pidfd end
   for other in pairs(child.table.processes) do
     if other ~= child and other ~= but and other:is_alive() and pids.space(other) == pids.space(child) then
       local ok, pidfd = pcall(other.syscall, other, "pidfd_open", child.pid, 0)
@@ -83,6 +85,7 @@ local function watcher_of(child, but)
         other.table.internal[pidfd] = true
         return other, pidfd
       end
+      if errors.is(pidfd, "ESRCH") then return nil, true end
     end
   end
 end
@@ -92,7 +95,10 @@ end
 local function watch_from_outside(child, but)
   local table_, number = child.table, child.carrier
   local watcher, pidfd = watcher_of(child, but)
-  if not watcher then return end -- it is the last one: its end is the table's
+  if not watcher then -- it is the last one, whose end is the table's; or there is nothing to wait for
+    if pidfd then close_in(table_, { [number] = true }, child) end
+    return
+  end
   local recorder, ref
   local function ended()
     if child.table ~= table_ or not rawget(child, "carrier_end") then return end

@@ -2,10 +2,13 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local requests = require "afar.requests"
 local superuser = require "spec.support.superuser"
 local ways = require "spec.support.ways"
 
 local fails = require("spec.support.raised").saying
+
+local P_PID, WEXITED = 1, 4 -- include/uapi/linux/wait.h
 
 for _, name in ipairs { "here", "over pipes" } do
   describe("a table of fds", function()
@@ -55,6 +58,22 @@ for _, name in ipairs { "here", "over pipes" } do
         probe.works(b)
         assert.equal(2, b:exit(2).code)
         assert.equal(3, p:exit(3).code)
+      end)
+
+      it("shows the end of one also where the pidfd by which that is watched is closed before anybody has looked", function()
+        local p, a, b = family()
+        p:unshare "CLONE_FILES"
+        local r = requests.record(p) -- p does nothing else meanwhile
+        r:call("waitid", nil, P_PID, a.pid, 0, WEXITED, 0)
+        r:call("close", nil, a.child.pidfd)
+        r:start()
+        a.child.state.reaped, p.table.internal[a.child.pidfd] = true, nil
+        pcall(a.syscall, a, "exit_group", 1)
+        r:wait()
+        r:check()
+        assert.is_true(probe.soon(function() return not a:is_alive() end))
+        assert.equal(2, b:exit(2).code)
+        p:exit(3)
       end)
 
       it("outlives whoever executes something, and whoever is killed", function()
