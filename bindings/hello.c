@@ -108,10 +108,10 @@ static int l_hello(lua_State *L) {
 
 enum { CMSG_LENGTH = 20, SOL_SOCKET_ = 1, SCM_RIGHTS_ = 1 };
 
-/* start(orphan, ppid[, carrier]) -> what stands at the start of a child's block; carrier: its socket, if that is there
- * already */
+/* start(flags, ppid[, carrier]) -> what stands at the start of a child's block; flags: START_..., added; carrier: its
+ * socket, if that is there already */
 static int l_start(lua_State *L) {
-  struct afar_start start = {.flags = lua_toboolean(L, 1) ? AFAR_START_ORPHAN : 0,
+  struct afar_start start = {.flags = (uint32_t)luaL_checkint(L, 1),
                              .ppid = luaL_checkint(L, 2),
                              .cmsg_length = CMSG_LENGTH,
                              .cmsg_level = SOL_SOCKET_,
@@ -176,6 +176,8 @@ int luaopen_afar_hello(lua_State *L) {
   constant(L, "MESSAGE_SIZE", sizeof(struct message));
   constant(L, "STACK_SIZE", 16);
   constant(L, "ZONE", AFAR_FD_ZONE);
+  constant(L, "START_CLOSE", AFAR_START_CLOSE);
+  constant(L, "F_START_CLOSE", AFAR_F_START_CLOSE);
   constant(L, "RING_SIZE", sizeof(struct afar_ring));
   constant(L, "WINDOW", 256 * 1024);
   constant(L, "ATTACH_READ", AFAR_ATTACH_READ);

@@ -110,6 +110,17 @@ struct server *child_server_at(int64_t block, const struct server *other) {
   return server;
 }
 
+/* What is the root's in the copy of its table. */
+static int64_t close_zone(int but) {
+  unsigned from = AFAR_FD_ZONE;
+  int64_t error = 0;
+  if (but > AFAR_FD_ZONE)
+    error = SYS(NR_CLOSE_RANGE, AFAR_FD_ZONE, but - 1, 0);
+  if (but >= AFAR_FD_ZONE)
+    from = (unsigned)but + 1;
+  return error < 0 ? error : SYS(NR_CLOSE_RANGE, from, ~0u, 0);
+}
+
 void afar_child(struct afar_start *start) {
   if (!(start->flags & AFAR_START_ORPHAN)) {
     sys_prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -119,6 +130,8 @@ void afar_child(struct afar_start *start) {
   if (start->flags & CHILD_FRONT)
     handover_front();
   child_init(start);
+  if (start->flags & AFAR_START_CLOSE && close_zone(start->carrier) < 0)
+    sys_exit(1);
   for (;;)
     child_turn(&((struct child *)start)->server);
 }

@@ -140,11 +140,12 @@ enum afar_feature {
   AFAR_F_ROOT_RING = 1 << 4,    /* a root can have a ring too */
   AFAR_F_PERSIST_ROOT = 1 << 5, /* a root may become persistent too */
   AFAR_F_AT_ONCE = 1 << 6,      /* a HOLD that is not to be kept aside */
+  AFAR_F_START_CLOSE = 1 << 7,  /* a child heeds AFAR_START_CLOSE */
 };
 
 #define AFAR_FEATURES                                                                                                  \
   (AFAR_F_HOLD | AFAR_F_CHANNELS | AFAR_F_RING | AFAR_F_PERSIST | AFAR_F_ROOT_RING | AFAR_F_PERSIST_ROOT |             \
-   AFAR_F_AT_ONCE)
+   AFAR_F_AT_ONCE | AFAR_F_START_CLOSE)
 
 struct afar_hello {
   uint32_t magic;
@@ -193,6 +194,7 @@ struct afar_start {
 
 enum afar_start_flag {
   AFAR_START_ORPHAN = 1 << 0, /* do not arm the parent-death signal */
+  AFAR_START_CLOSE = 1 << 1,  /* its table is a copy of a root's: close all from AFAR_FD_ZONE on but the carrier */
 };
 
 /* ---- a persistent process: its carrier is a connection to its listening socket ---- */

@@ -93,14 +93,22 @@ local function first_chain(child, parent, block, shares_table)
   return r, carrier, closed
 end
 
+--- Whether the child can close by itself what is the root's in its copy of the table: nothing has then to be heard from it before it is used,
+--- since its carrier's number is that of the link.
+local function closes_itself(parent, link, shares_table)
+  local machine = parent.machine
+  if not link or link < hello.ZONE or shares_table or rawget(parent, "pids_for_children") then return false end
+  return machine.has_close_range and has(machine.hello.features, hello.F_START_CLOSE) and not holds_high(parent.table)
+end
+
 --- All that a birth needs in memory.
-local function prepare(r, parent, flags, carrier)
+local function prepare(r, parent, flags, carrier, closes)
   local C = parent.machine.sys.C
   local facts = parent.machine.hello
   local block = parent.space:alloc(parent, parent.machine:block_size())
   local elsewhere = has(flags, C.CLONE_NEWPID) or has(flags, C.CLONE_PARENT) or rawget(parent, "pids_for_children")
   local ppid = elsewhere and 0 or parent.pid -- as the child sees it, where that is known
-  r:store(block, hello.start(false, ppid, carrier))
+  r:store(block, hello.start(closes and hello.START_CLOSE or 0, ppid, carrier))
   local stack = block + facts.block_size - hello.STACK_SIZE
   r:store(stack, hello.stack(facts.entry, block))
   return block, stack
@@ -206,12 +214,13 @@ function clone.begin(parent, flags, before, brief, cgroup)
   if machine.local_ and parent.is_root then
     fd, carrier = links.take(machine)
   end
-  local block, stack = prepare(r, parent, flags, carrier)
+  local closes = not brief and closes_itself(parent, carrier, shares_table)
+  local block, stack = prepare(r, parent, flags, carrier, closes)
   local pair, born, pidfd_at = record_birth(r, parent, flags, block, stack, carrier, cgroup)
   local channel = not machine.local_ and machine.stream:channel(hello.WINDOW, hello.WINDOW) or nil
   local self = setmetatable({
     parent = parent, recorder = r, block = block, born = born, pidfd_at = pidfd_at, flags = flags, shares_table = shares_table,
-    channel = channel, brief = brief,
+    channel = channel, brief = brief, closes = closes, link = carrier,
   }, Birth)
   if carrier then
     close_link(r, born, carrier, shares_table)
@@ -252,7 +261,7 @@ function Birth:make_child()
     shared_environ = variables.share(parent),
     block = self.block,
   }
-  if self.brief or not self.task then return child end
+  if self.brief or self.closes or not self.task then return child end
   self.first, self.carrier, self.closed = first_chain(child, parent, self.block, self.shares_table)
   return child
 end
@@ -310,11 +319,18 @@ function Birth:finish()
   r:release()
   child.child = self:adopt(pid, pidfd)
   if self.brief then return child end
+  if self.closes then
+    child.carrier = self.link
+    child.table.internal[child.carrier] = true
+    return child
+  end
   self.first:wait()
   self.first:check()
   child.carrier = u32(self.first:data(self.carrier))
   child.table.internal[child.carrier] = true
-  local missing = self.closed and self.first:result(self.closed) == -child.machine.sys.C.ENOSYS
+  local C, closed = child.machine.sys.C, self.closed and self.first:result(self.closed)
+  local missing = closed == -C.ENOSYS
+  parent.machine.has_close_range = closed == -C.ECANCELED or nil -- it had been done, both below the carrier and above
   self.first:release()
   if missing then
     close_known(child, parent)

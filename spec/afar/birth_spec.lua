@@ -24,6 +24,20 @@ describe("of a process on this machine", function()
     end)
   end
 
+  it("each has of the root's fds its own carrier only, whether it was the first one or not", function()
+    for round = 1, 3 do
+      local kid = afar.here:fork()
+      local own = {}
+      for _, name in ipairs(kid:listdir "/proc/self/fd") do
+        local number = tonumber(name)
+        if number >= 64 then own[#own + 1] = number end
+      end
+      assert.same({ kid.carrier }, own, round)
+      assert.matches("^socket:", kid:readlink("/proc/self/fd/" .. kid.carrier))
+      kid:exit(0)
+    end
+  end)
+
   it("the memory of one that has ended is its own until its carrier has ended too", function()
     local p = afar.here:fork()
     for round = 1, 50 do

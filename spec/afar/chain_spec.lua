@@ -63,7 +63,7 @@ describe("a chain", function()
           return stat
         end)
       end
-      assert.is_true(probe.fds(p.pid) <= held)
+      assert.is_true(probe.fds(p) <= held)
     end)
 
     it("ends at the first failure, which is raised; what it opened is closed", function()
@@ -89,7 +89,7 @@ describe("a chain", function()
     end)
 
     it("closes what it opened and nobody has when it fails", function()
-      local held = probe.fds(p.pid)
+      local held = probe.fds(p)
       local function try()
         fails(p.chain, p, function(c)
           local fd = c:open "/etc/passwd"
@@ -102,7 +102,7 @@ describe("a chain", function()
         collectgarbage()
         collectgarbage()
         p:getpid()
-        return probe.fds(p.pid) == held
+        return probe.fds(p) == held
       end))
     end)
 

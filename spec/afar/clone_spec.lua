@@ -9,6 +9,7 @@ local message = require("spec.support.raised").message
 
 --- What sockets, epolls and pipes a process has, but for one fd.
 local function sockets(p, but)
+  p:getpid() -- it has begun
   local found = {}
   for name in lfs.dir(("/proc/%d/fd"):format(p.pid)) do
     local target = lfs.symlinkattributes(("/proc/%d/fd/%s"):format(p.pid, name), "target") or ""

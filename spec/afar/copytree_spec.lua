@@ -223,12 +223,12 @@ newline'
 
     it("ends the others when one batch fails, and leaves no fd open", function()
       shell [[cd "$1"; for d in 1 2 3 4; do mkdir -p src/$d copy/$d; for i in $(seq 70); do : > src/$d/$i; done; done; ln -s x src/3/odd; mkdir copy/3/odd]]
-      local before = probe.fds(p.pid)
+      local before = probe.fds(p)
       assert.matches("EEXIST", message(p.copy_tree, p, dir .. "/src", p, dir .. "/copy", { merge = true }))
       assert.is_true(probe.soon(function()
         collectgarbage()
         p:getpid()
-        return probe.fds(p.pid) == before
+        return probe.fds(p) == before
       end))
     end)
 

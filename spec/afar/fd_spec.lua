@@ -172,14 +172,14 @@ describe("an fd", function()
     end)
 
     it("that nobody holds any more is closed", function()
-      local held = probe.fds(p.pid)
+      local held = probe.fds(p)
       local function waste() p:pipe2() end
       waste()
       assert.is_true(probe.soon(function()
         collectgarbage()
         collectgarbage()
         p:getpid()
-        return probe.fds(p.pid) == held
+        return probe.fds(p) == held
       end))
     end)
 

@@ -32,7 +32,7 @@ end
 local function check_everyday(root)
   local p = root:fork()
   probe.works(p)
-  assert.is_true(probe.fds(p.pid) < probe.fds(root.pid))
+  assert.is_true(probe.fds(p) < probe.fds(root.pid))
   local q = p:clone "CLONE_FILES|CLONE_FS"
   assert.equal(q.pid, q:getpid())
   q:exit(0)

@@ -21,7 +21,7 @@ describe("many children", function()
     local kid = h:fork()
     assert.equal("", kid:inherit(high[70]):read(0))
     assert.is_true(high[70].number > 64)
-    assert.is_true(probe.fds(kid.pid) < probe.fds(h.pid))
+    assert.is_true(probe.fds(kid) < probe.fds(h.pid))
     kid:exit(0)
     for _, fd in ipairs(high) do fd:close() end
   end)

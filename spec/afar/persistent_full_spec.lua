@@ -117,7 +117,7 @@ describe("a persistent process", function()
 
   it("is none where its table of fds is full; that is said, and it is as it was", function()
     local p = afar.here:fork()
-    local fds = probe.fds(p.pid)
+    local fds = probe.fds(p)
     limit(p, RLIMIT_NOFILE, 64)
     local taken = {}
     repeat
@@ -129,7 +129,7 @@ describe("a persistent process", function()
     assert.is_nil(afar.try(afar.here.lstat, afar.here, path))
     assert.is_true(p:is_alive())
     for _, number in ipairs(taken) do p:syscall("close", number) end
-    assert.equal(fds, probe.fds(p.pid))
+    assert.equal(fds, probe.fds(p))
     p:persistent(path)
     p.kept.state = 1
     probe.works(p)

@@ -204,7 +204,7 @@ describe("run", function()
       assert.equal("EAGAIN", err.name)
     end
     probe.works(p)
-    assert.is_true(probe.fds(p.pid) <= held)
+    assert.is_true(probe.fds(p) <= held)
     p:exit()
   end)
 end)

@@ -65,7 +65,7 @@ describe("a socket", function()
       local c = p:socket "AF_UNIX"
       local open = probe.holds(p).fds
       c:connect(path)
-      assert.is_true(probe.fds(p.pid) <= open)
+      assert.is_true(probe.fds(p) <= open)
       local s = l:accept()
       s:send "x"
       assert.equal("x", c:recv())

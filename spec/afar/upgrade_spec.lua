@@ -89,7 +89,7 @@ describe("upgrade", function()
   it("that can't be done changes nothing", function()
     local p = afar.here:fork():persistent(path)
     p.kept.state = 1
-    local fds = probe.fds(p.pid)
+    local fds = probe.fds(p)
     local stubs = package.loaded["afar.stubs"] or require "afar.stubs"
     local name = p.machine.sys.name
     local image = stubs[name]
@@ -99,7 +99,7 @@ describe("upgrade", function()
     assert.equal("ENOEXEC", err.name)
     probe.works(p)
     assert.equal(1, p.kept.state)
-    assert.is_true(probe.soon(function() return probe.fds(p.pid) == fds end))
+    assert.is_true(probe.soon(function() return probe.fds(p) == fds end))
     p = p:upgrade()
     assert.equal(1, p.kept.state)
     p:exit()

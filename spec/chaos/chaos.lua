@@ -90,7 +90,7 @@ local function clean(p)
       one.fd:close()
     end
   end
-  if probe.fds(p.pid) > FDS_MOST then error(("it has %d fds"):format(probe.fds(p.pid)), 0) end
+  if probe.fds(p) > FDS_MOST then error(("it has %d fds"):format(probe.fds(p)), 0) end
 end
 
 local function round(path, config)

@@ -60,6 +60,7 @@ static const struct {
     TEST(a_closed_fd_and_a_hangup),
     TEST(who_waits_is_not_woken),
     TEST(a_child_serves),
+    TEST(a_child_closes_what_is_the_roots),
     TEST(all_tests_of_requests_in_a_child),
     TEST(a_child_ends_with_its_carrier),
     TEST(exec_is_the_end_of_a_carrier),

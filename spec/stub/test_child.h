@@ -23,6 +23,20 @@ static void a_child_serves(void) {
   end(far);
 }
 
+static void a_child_closes_what_is_the_roots(void) {
+  struct far *far = begin();
+  int64_t root = CALL(far, 0, FCNTL, far->hello.in_fd, F_DUPFD_CLOEXEC, AFAR_FD_ZONE + 40);
+  CHECK(root >= AFAR_FD_ZONE + 40);
+  for (uint32_t flags = 0; flags <= AFAR_START_CLOSE; flags += AFAR_START_CLOSE) {
+    clone_child(far, 1 + flags, CLONE_VM_, flags, far->pid);
+    int64_t expected = flags ? -EBADF : FD_CLOEXEC;
+    CHECK_EQ(CALL(far, 1 + flags, FCNTL, root, F_GETFD), expected);
+    CHECK(CALL(far, 1 + flags, FCNTL, 0, F_GETFD) != -EBADF);
+    CHECK_EQ(CALL(far, 0, FCNTL, root, F_GETFD), FD_CLOEXEC);
+  }
+  end(far);
+}
+
 static void all_tests_of_requests_in_a_child(void) {
   struct far *far = begin();
   if (runner)

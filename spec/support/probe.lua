@@ -13,8 +13,13 @@ local function read(path)
 end
 
 --- How many fds a process has open.
----@param pid integer
-function probe.fds(pid)
+---@param of integer|afar.Process  its pid; or the process, which is then asked something first: one that was just cloned has begun by then
+function probe.fds(of)
+  local pid = of
+  if type(of) == "table" then
+    of:getpid()
+    pid = of.pid
+  end
   local count = 0
   for name in lfs.dir("/proc/" .. pid .. "/fd") do
     if name ~= "." and name ~= ".." then count = count + 1 end
@@ -104,7 +109,7 @@ local function holds_now(p)
   collectgarbage()
   p:getpid() -- what the collector has queued goes first
   p:getpid()
-  return { fds = probe.fds(p.pid), memory = p.space.heap:used() - kept(p.space) }
+  return { fds = probe.fds(p), memory = p.space.heap:used() - kept(p.space) }
 end
 
 local function equal(a, b) return a.fds == b.fds and a.memory == b.memory end
