@@ -163,18 +163,17 @@ local function of(process)
     rawset(process, "watch", self)
   end
   while not self.epoll do
-    if self.making then
-      sched.join(self.making)
-    else
-      self.making = sched.start(function()
+    local making = self.making
+    if not making then
+      making = sched.start(function()
         self.epoll = process:syscall("epoll_create1", process.machine.sys.C.EPOLL_CLOEXEC)
         process.table.internal[self.epoll] = true
       end)
-      sched.join(self.making)
-      local made = self.making
-      self.making = nil
-      if not made.ok then error(made.values[1], 0) end
+      self.making = making
     end
+    sched.join(making)
+    if self.making == making then self.making = nil end -- whoever has begun it may have been cancelled
+    if not making.ok then error(making.values[1], 0) end
   end
   return self
 end

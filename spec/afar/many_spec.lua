@@ -173,4 +173,15 @@ describe("many waits", function()
     end)
     for i = 1, 20 do assert.equal(size, got[i]) end
   end)
+
+  it("that can't begin tell so, also where whoever came first has given up", function()
+    local watch = require "afar.watch"
+    local p = afar.here:fork()
+    local from = p:pipe2()
+    p:prlimit(0, "RLIMIT_NOFILE", { soft = 0 })
+    assert.is_true(select(2, pcall(afar.timeout, 0, watch.wait, p, from.number, 1)).timeout)
+    afar.sleep(0.05)
+    assert.equal("EMFILE", select(2, pcall(watch.wait, p, from.number, 1)).name)
+    p:exit()
+  end)
 end)
