@@ -136,7 +136,12 @@ local function drop_waiter(id, routine, comes)
   local left = without(is_placed and there or others[id], routine)
   routine.behind = nil
   if is_placed then places[at] = left or false end
-  if not is_placed or not left then others[id] = left or comes and false or nil end
+  if is_placed and left then return end
+  if left or not comes then
+    others[id] = left
+  else
+    others[id] = false
+  end
 end
 
 -- ---- routines ----

@@ -211,4 +211,21 @@ describe("a wait that is cancelled in the very turn in which it would end", func
     end)
     assert.same({ [true] = 1, [false] = 1 }, ended)
   end)
+
+  it("is cancelled: of a completion that comes all the same nothing is kept", function()
+    local loop = require "afar.loop"
+    local function leave_many()
+      for _ = 1, 20000 do
+        local id = loop.id()
+        fails(afar.timeout, 0, sched.wait, id, function() return true end)
+        loop.complete(id)
+      end
+      afar.sleep(0.01)
+      collectgarbage()
+      collectgarbage()
+      return collectgarbage "count"
+    end
+    local before = leave_many()
+    assert.is_true(leave_many() < before + 500)
+  end)
 end)
