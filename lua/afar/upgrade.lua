@@ -92,14 +92,14 @@ local function start(p, program, state)
   local broken = p.task:wait_break()
   r:start()
   p.session.left = true -- the connection's end is no break
-  local waiter = sched.start(function()
+  local answered = false
+  sched.start(function()
     if broken then sched.wait(broken) end
-    p.task:fail "lost"
+    if not answered then p.task:fail "lost" end
   end)
   if r:wait() then return true end
+  answered = true
   p.session.left = nil
-  sched.cancel(waiter, "answered")
-  session.watch(p)
   return pcall(r.check, r)
 end
 

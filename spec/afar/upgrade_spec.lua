@@ -3,6 +3,7 @@
 local afar = require "afar"
 local probe = require "spec.support.probe"
 local raised = require "spec.support.raised"
+local session = require "afar.session"
 
 local program = os.getenv "AFAR" or "build/afar"
 local EARLIER = "ee10668" -- the first in which the protocol of persistent processes is as it is documented
@@ -100,6 +101,9 @@ describe("upgrade", function()
     probe.works(p)
     assert.equal(1, p.kept.state)
     assert.is_true(probe.soon(function() return probe.fds(p) == fds end))
+    local other = session.connect(afar.here, path, p.session.id, p.task:received(), { resume = true })
+    session.close(other) -- its connection has broken by that
+    probe.works(p)
     p = p:upgrade()
     assert.equal(1, p.kept.state)
     p:exit()
