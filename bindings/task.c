@@ -425,15 +425,19 @@ static void tell_break(struct task *task, enum fate fate) {
   task->break_id = 0;
 }
 
+void task_cut(struct task *task, enum fate fate) {
+  task_drop_channel(task);
+  task_drop_link(task);
+  task_leave_stream(task);
+  tell_break(task, fate);
+}
+
 /* It has to do without a carrier until another comes: whether that is so. */
 static int outlives_carrier(struct task *task, enum fate fate) {
   int is_last = task->last && task->last->done && task->last->outcomes[task->last->count - 1].result == 0;
   if (!task->session.on && !is_last)
     return 0;
-  task_drop_channel(task);
-  task_drop_link(task);
-  task_leave_stream(task);
-  tell_break(task, fate);
+  task_cut(task, fate);
   return 1;
 }
 

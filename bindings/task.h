@@ -68,6 +68,8 @@ void task_release(struct task *task);
 void task_end(struct task *task, enum fate fate);
 void task_drop_channel(struct task *task);
 void task_drop_link(struct task *task);
+/* It is without a carrier from now on, until another comes. */
+void task_cut(struct task *task, enum fate fate);
 /* It is no root's any more. */
 void task_leave_stream(struct task *task);
 

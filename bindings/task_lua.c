@@ -404,6 +404,14 @@ static int l_resume(lua_State *L) {
   return 1;
 }
 
+/* cut(): a session's carrier ends now: what it has not brought is to come by the next one */
+static int l_cut(lua_State *L) {
+  struct task *task = task_check(L, 1);
+  if (task->session.on && !task->ended)
+    task_cut(task, FATE_LOST);
+  return 0;
+}
+
 /* received() -> bytes of the session's replies */
 static int l_received(lua_State *L) {
   struct task *task = task_check(L, 1);
@@ -483,6 +491,7 @@ static const luaL_Reg task_methods[] = {
     {"go_on", l_go_on},
     {"leave_stream", l_leave_stream},
     {"resume", l_resume},
+    {"cut", l_cut},
     {"received", l_received},
     {"fits_session", l_fits_session},
     {"wait_break", l_wait_break},

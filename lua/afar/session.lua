@@ -109,7 +109,7 @@ end
 local function await_welcome(q, path, pid, channel, options)
   local patience = options.patience or session.patience
   local ok, bytes = pcall(nursery.timeout, patience, read_exactly, channel, greeting.WELCOME_SIZE)
-  if not ok and options.interrupt then
+  if not ok and options.interrupt and type(bytes) == "table" and bytes.timeout then
     q:syscall("kill", pid, greeting.SIGNAL)
     ok, bytes = pcall(nursery.timeout, patience, read_exactly, channel, greeting.WELCOME_SIZE)
   end
@@ -298,9 +298,13 @@ function session.watch(p)
       local id = p.task:wait_break()
       if id then sched.wait(id) end
       if self.left or p.task:state() ~= "open" then break end
-      self.broken = true
-      recover(p)
-      self.broken = false
+      if self.offering then
+        sched.wait(self.offering)
+      else
+        self.broken = true
+        recover(p)
+        self.broken = false
+      end
     end
     if rawget(p, "handoff") then p.handoff.task:close() end
   end)
@@ -309,8 +313,13 @@ end
 --- Offers another way to a process whose connection has broken; waits for what becomes of it.
 function session.offer(p, q)
   local self = p.session
+  while self.offering do sched.wait(self.offering) end
   if not self.broken then -- as far as anybody has noticed
+    self.offering = loop.id()
+    p.task:cut() -- the process is told how much has come: nothing more may come this way
     local settled, err = try_resume(p, q)
+    loop.complete(self.offering)
+    self.offering = nil
     if not settled then error(err, 0) end
     return
   end

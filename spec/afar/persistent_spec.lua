@@ -303,6 +303,27 @@ describe("a persistent process", function()
     root:disconnect()
   end)
 
+  it("goes on over another way while the first one still brings answers, each call once", function()
+    for turn = 1, 5 do
+      local p = afar.here:fork():persistent(path)
+      local log = p:open(dir .. "/log" .. turn, "O_WRONLY|O_CREAT|O_APPEND", "0600")
+      afar.nursery(function(n)
+        for _ = 1, 2 do
+          n:spawn(function()
+            for _ = 1, 60 do log:write "x" end
+          end)
+        end
+        for _ = 1, 2 do
+          n:spawn(function()
+            for _ = 1, 3 do p:resume(afar.here) end
+          end)
+        end
+      end)
+      assert.equal(120, afar.here:stat(dir .. "/log" .. turn).st_size)
+      p:exit()
+    end
+  end)
+
   it("stays when the root above it is killed, and goes on", function()
     other.run([[
       local afar, path = require "afar", ...
@@ -391,6 +412,9 @@ describe("a persistent process", function()
         local err = error_of(afar.reconnect, path, { patience = 0.1 })
         assert.equal("read", err.blocked_in)
         assert.matches("process %d+ does not answer: it is in read; interrupt = true interrupts that call$", tostring(err))
+        err = error_of(afar.timeout, 0.1, afar.reconnect, path, { patience = 30, interrupt = true }) -- who gives up interrupts nothing
+        assert.is_true(err.timeout)
+        assert.matches(("^%d "):format(p.machine.sys.nr.read), call_of(p.pid))
         local q = afar.reconnect(path, { patience = 0.1, interrupt = true })
         probe.works(q)
         q:exit()
