@@ -246,8 +246,13 @@ local function try_resume(p, q)
     end_with(p, "lost")
     return true
   end
-  if not pcall(session.attach, p, q, connection) then end_with(p, "lost") end
-  return true
+  local attached, why = pcall(session.attach, p, q, connection)
+  if attached then return true end
+  session.close(connection)
+  if errors.is(why) then end_with(p, "lost") end
+  if p.task:state() ~= "open" then return true end
+  p.task:cut() -- that way has ended as it was found
+  return false, why
 end
 
 --- Some process that may reach it, or nil.

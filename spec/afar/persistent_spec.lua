@@ -5,6 +5,7 @@ local lfs = require "lfs"
 local monotonic = require("afar.loop").monotonic
 local other = require "spec.support.other_host"
 local probe = require "spec.support.probe"
+local session = require "afar.session"
 local superuser = require "spec.support.superuser"
 local raised = require "spec.support.raised"
 local sshd = require "spec.support.sshd"
@@ -322,6 +323,45 @@ describe("a persistent process", function()
       assert.equal(120, afar.here:stat(dir .. "/log" .. turn).st_size)
       p:exit()
     end
+  end)
+
+  it("ends when it is told so, also where the way to it ends before it has heard that", function()
+    local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
+    local p = root:fork():persistent(path, { reach = function() return afar.here end })
+    afar.here:kill(root.pid, "SIGSTOP")
+    afar.nursery(function(n)
+      n:spawn(p.exit, p)
+      probe.settle(afar.here)
+      afar.here:kill(root.pid, "SIGKILL")
+    end)
+    assert.is_true(probe.soon(function() return not probe.runs(p.pid) end))
+    assert.equal("ENOENT", error_of(afar.here.stat, afar.here, path).name)
+    root:disconnect()
+  end)
+
+  it("is not lost to a way that ends as it has just been found", function()
+    local function new_root() return afar.here:bootstrap { "sh", "-c", afar.SCRIPT } end
+    local root, ways = new_root(), 0
+    local p = root:fork():persistent(path, {
+      reach = function()
+        root:disconnect()
+        root, ways = new_root(), ways + 1
+        return root
+      end,
+    })
+    local connect = session.connect
+    function session.connect(q, ...)
+      local connection = connect(q, ...)
+      session.connect = connect
+      afar.here:kill(q.pid, "SIGKILL")
+      probe.soon(function() return not q:is_alive() end)
+      return connection
+    end
+    afar.here:kill(root.pid, "SIGKILL")
+    assert.equal(p.pid, p:getpid())
+    assert.equal(2, ways)
+    p:exit()
+    root:disconnect()
   end)
 
   it("stays when the root above it is killed, and goes on", function()
