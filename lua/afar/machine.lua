@@ -125,7 +125,9 @@ function machine.set_pings(seconds, missed) machine.ping_seconds, machine.pings_
 function Machine:close()
   self.stream:close()
   if self.timer then self.timer.f = nil end -- or it would hold the machine until it comes up
-  if self.finish then self.finish() end
+  local finish = self.finish
+  self.finish = nil
+  if finish then finish() end
 end
 
 return machine

@@ -90,7 +90,7 @@ local function visit(open, owned, f, result, i)
   return nursery.nursery(function(n)
     if owned then
       n:defer(function()
-        if root:is_alive() and root.is_root and not root.machine.local_ then root:disconnect() end
+        if root.is_root and not root.machine.local_ then root:disconnect() end -- also one that has ended: the command that led there is awaited
       end)
     end
     return f(root, result.name, i)

@@ -234,19 +234,16 @@ end)
 --- Ends a persistent process, and its children with it.
 function persistent.exit(p, code)
   local self, child = p.session, p.child
+  pcall(p.unlink, p, self.path)
   local r = requests.record(p)
   r.args = { n = 1, code or 0 }
-  r:call("unlinkat", { may_fail = true, aside = true }, r.sys.C.AT_FDCWD, r:string(self.path), 0)
   r:call("exit_group", { flush = true }, code or 0)
-  r:start()
+  r:start() -- else, where that raises, the session goes on
+  self.left = true
   local broken = p.task:wait_break()
   if broken then sched.wait(broken) end
-  if broken and self.via:is_alive() then
-    self.left = true
-    p.task:fail "eof"
-  end -- else the way has ended, and it may not have been told
-  local fate = r:wait()
-  if fate and fate ~= "eof" then r:check() end
+  p.task:fail "eof"
+  r:wait()
   process.gone(p)
   handover.reap(p)
   if not child or not child.parent:is_alive() then return end

@@ -48,6 +48,17 @@ describe("afar.map", function()
     mine:disconnect()
   end)
 
+  it("awaits the commands that led to those whose connection has ended meanwhile", function()
+    local command
+    local results = afar.map({ here }, function(root)
+      command = root.machine.via
+      afar.here:kill(root.pid, "SIGKILL")
+      return root:getpid()
+    end)
+    assert.equal(1, results.failed)
+    assert.equal("SIGKILL", command.status.signal)
+  end)
+
   it("goes on where one fails, and tells which and why", function()
     local server = sshd.start(2)
     local results = afar.map({
