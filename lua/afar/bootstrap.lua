@@ -73,22 +73,24 @@ end
 --- Starts the command: its child, the stream, and the channel of its stderr. `tty`: a terminal that it shall have.
 local function launch(p, spec, marker, tty, gently)
   local stream, theirs = connect(p, marker)
-  local err_read, err_write = p:pipe2()
-  local child = p:fork()
-  spec.stdin, spec.stdout = child:inherit(theirs), child:inherit(theirs)
-  spec.stderr = child:inherit(err_write)
-  theirs:close()
-  err_write:close()
-  local stderr = attach.channel(p, err_read, "r")
-  local ok, err = true, nil
-  if tty then ok, err = pcall(tty.enter, tty, child) end
-  if ok and gently then ok, err = pcall(child.prctl, child, "PR_SET_PDEATHSIG", 0) end
-  if ok then ok, err = pcall(child.exec, child, spec) end
-  if ok then return err, stream, stderr end
-  pcall(child.exit, child, 127)
+  local child, stderr
+  local ok, running = pcall(function()
+    local err_read, err_write = p:pipe2()
+    child = p:fork()
+    spec.stdin, spec.stdout = child:inherit(theirs), child:inherit(theirs)
+    spec.stderr = child:inherit(err_write)
+    theirs:close()
+    err_write:close()
+    stderr = attach.channel(p, err_read, "r")
+    if tty then tty:enter(child) end
+    if gently then child:prctl("PR_SET_PDEATHSIG", 0) end
+    return child:exec(spec)
+  end)
+  if ok then return running, stream, stderr end
+  if child then pcall(child.exit, child, 127) end
   stream:close()
-  stderr:close()
-  error(err, 0)
+  if stderr then stderr:close() end
+  error(running, 0)
 end
 
 -- ---- what it says on stderr ----

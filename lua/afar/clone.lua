@@ -36,6 +36,14 @@ local function close_internal(r, block)
   return r:call("close_range", { if_failed = below, may_fail = true }, hello.ZONE, LAST, 0)
 end
 
+--- Sends and awaits what a birth still needs: whoever was cancelled meanwhile gets to hear that behind it.
+local function run_whole(r)
+  r:submit()
+  r:wait()
+  r:check()
+  return r
+end
+
 --- The same where the script holds fds from ZONE on: between them, once the carrier's number is known.
 local function close_between(child, parent)
   local kept, from = { child.carrier }, hello.ZONE
@@ -54,7 +62,7 @@ local function close_between(child, parent)
     end
   end
   close_to(LAST)
-  r:run()
+  run_whole(r)
 end
 
 local function holds_high(table_)
@@ -70,7 +78,7 @@ local function close_known(child, parent)
   for number in pairs(parent.table.internal) do
     if number ~= child.carrier then r:call("close", { always = true, may_fail = true }, number) end
   end
-  if r.count > 0 then r:run() end
+  if r.count > 0 then run_whole(r) end
 end
 
 --- The child's first requests, sent along with its birth.
@@ -317,12 +325,22 @@ function Birth:finish()
   end
   local pidfd = self.pidfd and u32(r:data(self.pidfd))
   r:release()
+  ok, err = pcall(self.settle, self, pid, pidfd)
+  if ok then return child end
+  child.task:close() -- it ends by that
+  process.gone(child)
+  error(err, 0)
+end
+
+--- What is done and known once it is there, or has answered.
+function Birth:settle(pid, pidfd)
+  local child, parent = self.child, self.parent
   child.child = self:adopt(pid, pidfd)
-  if self.brief then return child end
+  if self.brief then return end
   if self.closes then
     child.carrier = self.link
     child.table.internal[child.carrier] = true
-    return child
+    return
   end
   self.first:wait()
   self.first:check()
@@ -330,7 +348,7 @@ function Birth:finish()
   child.table.internal[child.carrier] = true
   local C, closed = child.machine.sys.C, self.closed and self.first:result(self.closed)
   local missing = closed == -C.ENOSYS
-  parent.machine.has_close_range = closed == -C.ECANCELED or nil -- it had been done, both below the carrier and above
+  if closed then parent.machine.has_close_range = closed == -C.ECANCELED end -- it had been done, both below the carrier and above
   self.first:release()
   if missing then
     close_known(child, parent)
@@ -338,8 +356,11 @@ function Birth:finish()
     close_between(child, parent)
   end
   if self.shares_table then child.carrier_end = close_at_end(parent, pidfd, child.carrier) end
-  if rawget(parent, "pids_for_children") then child.pid = child:syscall "getpid" end
-  return child
+  if rawget(parent, "pids_for_children") then
+    local r = requests.record(child)
+    local pid = r:call "getpid"
+    child.pid = run_whole(r):result(pid)
+  end
 end
 
 --- Whether a clone failed as it does under emulators that share no memory between processes: from now on it is done otherwise.

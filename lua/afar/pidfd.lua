@@ -40,8 +40,9 @@ local function is_kept(p)
   local facts = p.machine.hello
   if rawget(facts, "keeps_exit") == nil then
     local trial = p:fork()
-    local pidfd = p:pidfd_open(trial.child.pid)
+    local ok, pidfd = pcall(p.pidfd_open, p, trial.child.pid)
     trial:exit(0)
+    if not ok then error(pidfd, 0) end
     facts.keeps_exit = ask(p, pidfd.number) ~= nil
     pidfd:close()
   end

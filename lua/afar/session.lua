@@ -322,10 +322,10 @@ function session.offer(p, q)
   if not self.broken then -- as far as anybody has noticed
     self.offering = loop.id()
     p.task:cut() -- the process is told how much has come: nothing more may come this way
-    local settled, err = try_resume(p, q)
+    local ok, settled, err = pcall(try_resume, p, q)
     loop.complete(self.offering)
     self.offering = nil
-    if not settled then error(err, 0) end
+    if not ok or not settled then error(ok and err or settled, 0) end
     return
   end
   if self.via ~= q then self.seen = nil end

@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local sched = require "afar.sched"
 
 describe("of a process on this machine", function()
   for what, flags in pairs { ["a copied table"] = 0, ["a shared table"] = "CLONE_FILES|CLONE_FS" } do
@@ -36,6 +37,36 @@ describe("of a process on this machine", function()
       assert.matches("^socket:", kid:readlink("/proc/self/fd/" .. kid.carrier))
       kid:exit(0)
     end
+  end)
+
+  it("one that is given up at whatever instant ends, and keeps nobody else's carrier open", function()
+    local root = afar.here
+    local low = root:open "/dev/null"
+    local high = low:fcntl("F_DUPFD_CLOEXEC", 100) -- what is the root's own is then closed in more than one step
+    local function children()
+      local living = {}
+      for pid in root:read_file(("/proc/%d/task/%d/children"):format(root.pid, root.pid)):gmatch "%d+" do
+        if probe.runs(tonumber(pid)) then living[#living + 1] = pid end
+      end
+      return living
+    end
+    local before, born = #children(), 0
+    for turns = 0, 40 do
+      local kid
+      pcall(afar.nursery, function(n)
+        n:spawn(function() kid = root:fork() end)
+        for _ = 1, turns do sched.turn() end
+        n:cancel "given up"
+      end)
+      if kid then
+        born = born + 1
+        kid:exit(0)
+      end
+    end
+    assert.is_true(born > 0)
+    assert.is_true(probe.soon(function() return #children() <= before end))
+    high:close()
+    low:close()
   end)
 
   it("the memory of one that has ended is its own until its carrier has ended too", function()
