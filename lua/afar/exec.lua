@@ -5,6 +5,7 @@ local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local loadmode = require "afar.mode"
+local nursery = require "afar.nursery"
 local passing = require "afar.passing"
 local process = require "afar.process"
 local sched = require "afar.sched"
@@ -170,7 +171,7 @@ local function any_present(p, r)
     if r:result(r.tried[i]) == -r.C.EACCES then refused[#refused + 1] = path end
   end
   for _, path in ipairs(refused) do
-    if pcall(p.lstat, p, path) then return true end
+    if nursery.try(p.lstat, p, path) then return true end
   end
   return false
 end

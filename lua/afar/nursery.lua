@@ -76,8 +76,10 @@ local function join(self)
   end
 end
 
---- Runs `f(...)` to its end in a routine of its own, so that no cancellation of this one cuts it short.
-local function run_shielded(f, ...)
+--- Runs `f(...)` to its end in a routine of its own, so that no cancellation of this one cuts it short: that is raised by the next wait.
+---@return boolean ok
+---@return any err
+function nursery.shielded(f, ...)
   local id = loop.id()
   local routine = sched.start(f, ...)
   routine.on_done = function() loop.complete(id) end
@@ -88,14 +90,14 @@ end
 local function run_deferred(self)
   for i = #self.deferred, 1, -1 do
     local d = self.deferred[i]
-    local ok, err = run_shielded(unpack(d, 1, d.n))
+    local ok, err = nursery.shielded(unpack(d, 1, d.n))
     if not ok then fail(self, err) end
   end
 end
 
 local function leave(self, ok, ...)
   self.in_body = false
-  if self.routine.pending == self.cancelling and self.cancelling then self.routine.pending = nil end
+  if self.cancelling then sched.forget(self.routine, self.cancelling) end
   if not ok then
     local err = ...
     if not (nursery.is_cancelled(err) and err.owner == self) then fail(self, err) end
@@ -122,7 +124,7 @@ end
 local function after_timeout(state, ok, ...)
   state.timer.f = nil
   local routine = sched.current()
-  if routine.pending == state.err then routine.pending = nil end
+  sched.forget(routine, state.err)
   if ok then return ... end
   if (...) == state.err then error(setmetatable({ message = state.err.message, timeout = true }, Cancelled), 0) end
   error((...), 0)

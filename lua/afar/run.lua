@@ -207,8 +207,7 @@ end
 local function undo(parent, child, born, running, pipes)
   drop(parent, pipes)
   if not born then return end
-  if running then return stop(child.child) end
-  pcall(child.exit, child, 127)
+  nursery.shielded(running and stop or child.exit, running and child.child or child, not running and 127 or nil)
 end
 
 --- Starts it: the clone, the exec and the pipes leave in one go.
@@ -261,7 +260,7 @@ local function run_to_end(self, spec)
   local child, pipes = gate.pass(self, start, self, spec)
   local ok, result = pcall(collect, child, spec, pipes)
   if ok then return result end
-  pcall(stop, child, spec.tree) -- what is told is why it was cut short
+  nursery.shielded(stop, child, spec.tree) -- what is told is why it was cut short
   error(result, 0)
 end
 

@@ -244,12 +244,24 @@ function sched.check()
   sched.raise_pending()
 end
 
+--- What a routine is cancelled with is taken back, if it was not raised yet.
+function sched.forget(routine, err)
+  local later = routine.later
+  if routine.pending == err then
+    routine.pending = later and table.remove(later, 1)
+    return
+  end
+  for i = 1, later and #later or 0 do
+    if later[i] == err then return table.remove(later, i) end
+  end
+end
+
 --- Raises what the running routine was cancelled with, if that was not raised yet. Also where it can't wait.
 function sched.raise_pending()
   local routine = current
   if routine and routine.pending ~= nil then
     local err = routine.pending
-    routine.pending = nil
+    sched.forget(routine, err)
     error(err, 0)
   end
 end
@@ -272,11 +284,15 @@ function sched.wait(id, on_cancel)
     early[id] = nil
     return done[1], done[2]
   end
-  if on_cancel and routine.pending ~= nil then
-    on_cancel()
-    sched.check()
-  end
   check_yieldable()
+  if on_cancel and routine.pending ~= nil then
+    local left = on_cancel()
+    if left then
+      if left ~= "never" and others[id] == nil then others[id] = false end
+      sched.check()
+    end
+    on_cancel = nil
+  end
   put_waiter(id, routine)
   routine.on_cancel, routine.result, routine.fate = on_cancel, nil, nil
   yield(WAIT)
@@ -288,7 +304,12 @@ end
 
 --- Cancels a routine: its wait ends with `err` raised, or the next wait that can.
 function sched.cancel(routine, err)
-  if routine.done or routine.pending ~= nil then return end
+  if routine.done then return end
+  if routine.pending ~= nil then -- by somebody within, it may be: who has caught that one must still get this one
+    routine.later = routine.later or {}
+    table.insert(routine.later, err)
+    return
+  end
   routine.pending = err
   local id, on_cancel = routine.wait_id, routine.on_cancel
   if not (id and on_cancel) then return end

@@ -3,6 +3,7 @@
 local requests = require "afar.requests"
 local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
+local nursery = require "afar.nursery"
 local pids = require "afar.pids"
 local process = require "afar.process"
 local sched = require "afar.sched"
@@ -139,15 +140,7 @@ local function leave_old(p, old, own)
   close_in(old, own)
 end
 
---- Gives the process a table of its own, a copy of the one that it shares. Handles to the old table's fds stay there; p:inherit(fd) gives the
---- copies. Does nothing for one that shares none.
----@param p afar.Process
----@param brief? boolean  it will exec at once, which closes what is internal
-function tables.leave(p, brief)
-  if p.is_root then
-    error(errors.new(p, "unshare", { "CLONE_FILES" }, "a root's table is that of its channels", { hint = "p:fork() has its own" }), 0)
-  end
-  if not tables.is_shared(p) then return end
+local function leave(p, brief)
   local old, own = p.table, own_numbers(p)
   p:syscall("unshare", p.machine.sys.C.CLONE_FILES)
   let_children_stay(p, old, brief)
@@ -157,6 +150,20 @@ function tables.leave(p, brief)
   for number in pairs(own) do p.table.internal[number] = true end
   if not brief then close_all(p, internal_of_others(old, own)) end
   leave_old(p, old, own)
+end
+
+--- Gives the process a table of its own, a copy of the one that it shares. Handles to the old table's fds stay there; p:inherit(fd) gives the
+--- copies. Does nothing for one that shares none.
+---@param p afar.Process
+---@param brief? boolean  it will exec at once, which closes what is internal
+function tables.leave(p, brief)
+  if p.is_root then
+    error(errors.new(p, "unshare", { "CLONE_FILES" }, "a root's table is that of its channels", { hint = "p:fork() has its own" }), 0)
+  end
+  if not tables.is_shared(p) then return end
+  sched.check()
+  local ok, err = nursery.shielded(leave, p, brief) -- left half done, carriers would stay open where nobody closes them
+  if not ok then error(err, 0) end
 end
 
 --- After its end: what it had for itself in a table that others share is closed there: its children's pidfds, its epoll instance.

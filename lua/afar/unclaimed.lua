@@ -4,6 +4,7 @@ local children = require "afar.child"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local kept = require "afar.kept"
+local nursery = require "afar.nursery"
 local process = require "afar.process"
 
 local PR_SET_PTRACER = 0x59616d61
@@ -19,15 +20,14 @@ local PIDFD = "anon_inode:[pidfd]"
 local function targets(p)
   local all = {}
   for _, name in ipairs(p:listdir "/proc/self/fd") do
-    local ok, target = pcall(p.readlink, p, "/proc/self/fd/" .. name)
-    if ok then all[tonumber(name)] = target end
+    all[tonumber(name)] = nursery.try(p.readlink, p, "/proc/self/fd/" .. name)
   end
   return all
 end
 
 local function command_of(p, pid)
-  local ok, text = pcall(p.read_file, p, ("/proc/%d/cmdline"):format(pid))
-  if not ok or text == "" then return nil end
+  local text = nursery.try(p.read_file, p, ("/proc/%d/cmdline"):format(pid))
+  if not text or text == "" then return nil end
   return (text:gsub("%z$", ""):gsub("%z", " "))
 end
 

@@ -76,7 +76,7 @@ end
 --- Takes a waiter off its fd's list; the fd too, when it was the last.
 local function leave(self, fd, entry, waiter)
   entry.waiters[waiter] = nil
-  self.process.table.holds[fd][waiter] = nil
+  waiter.table.holds[fd][waiter] = nil -- which the process may have left
   if next(entry.waiters) or self.entries[fd] ~= entry then return end
   self.entries[fd] = nil
   if self.process:is_alive() and not waiter.closed then disarm(self, fd) end
@@ -181,7 +181,7 @@ end
 local function join(self, fd, events)
   next_id = next_id + 1
   local entry = self.entries[fd] or { id = next_id, waiters = {} }
-  local waiter = { events = events, completion = loop.id() }
+  local waiter = { events = events, completion = loop.id(), table = self.process.table }
   function waiter.end_hold()
     waiter.closed = true
     answer(waiter, false)

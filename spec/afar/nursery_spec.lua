@@ -364,3 +364,50 @@ describe("try", function()
     assert.is_nil(after)
   end)
 end)
+
+describe("a cancellation", function()
+  local child, moment
+
+  before_each(function()
+    child = p:fork()
+    moment = child:ptr(("\0"):rep(8) .. "\0\45\49\1\0\0\0\0") -- a struct timespec: 20 ms
+  end)
+  after_each(function() child:exit() end)
+
+  local function blocked() child:nanosleep(moment, 0) end
+
+  it("that comes while another one is to be raised is raised after that", function()
+    local rounds = 0
+    local err = fails(afar.timeout, 0.015, function()
+      for i = 1, 10 do
+        rounds = i
+        afar.try(afar.timeout, 0.01, blocked)
+      end
+    end)
+    assert.is_true(err.timeout)
+    assert.is_true(rounds < 10)
+  end)
+
+  it("that is to be raised when a nursery's function ends lets no routine outlive it, and what is deferred runs", function()
+    local deferred, running = false, true
+    fails(afar.timeout, 0.01, afar.nursery, function(n)
+      n:defer(function() deferred = not running end)
+      n:spawn(function()
+        pcall(afar.sleep, 5)
+        afar.sleep(0.01)
+        running = false
+      end)
+      blocked()
+    end)
+    assert.is_true(deferred)
+  end)
+
+  it("is not lost where a program can't be executed, and nothing of that stays", function()
+    for i = 1, 10 do
+      local err = fails(afar.timeout, 0.002 + 0.0004 * i, function()
+        for _ = 1, 1000 do afar.try(p.run, p, { "/nonexistent" }) end
+      end)
+      assert.is_true(err.timeout)
+    end
+  end)
+end)

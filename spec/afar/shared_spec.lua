@@ -4,6 +4,7 @@ local afar = require "afar"
 local probe = require "spec.support.probe"
 local requests = require "afar.requests"
 local superuser = require "spec.support.superuser"
+local watch = require "afar.watch"
 local ways = require "spec.support.ways"
 
 local fails = require("spec.support.raised").saying
@@ -74,6 +75,22 @@ for _, name in ipairs { "here", "over pipes" } do
         assert.is_true(probe.soon(function() return not a:is_alive() end))
         assert.equal(2, b:exit(2).code)
         p:exit(3)
+      end)
+
+      it("may be left while somebody waits among many", function()
+        local p, a, b = family()
+        local from, to = p:pipe2()
+        local events
+        afar.nursery(function(n)
+          n:spawn(function() events = watch.wait(p, from.number, 1) end)
+          afar.sleep(0.05)
+          p:unshare "CLONE_FILES"
+          a:write(to, "x")
+        end)
+        assert.equal(1, events)
+        a:exit()
+        b:exit()
+        p:exit()
       end)
 
       it("outlives whoever executes something, and whoever is killed", function()
