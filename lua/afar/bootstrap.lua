@@ -87,7 +87,7 @@ local function launch(p, spec, marker, tty, gently)
     return child:exec(spec)
   end)
   if ok then return running, stream, stderr end
-  if child then pcall(child.exit, child, 127) end
+  if child then nursery.shielded(child.exit, child, 127) end
   stream:close()
   if stderr then stderr:close() end
   error(running, 0)

@@ -12,6 +12,7 @@ local fdtable = require "afar.fdtable"
 local gate = require "afar.gate"
 local hello = require "afar.hello"
 local links = require "afar.links"
+local nursery = require "afar.nursery"
 local process = require "afar.process"
 local sched = require "afar.sched"
 local space = require "afar.space"
@@ -278,7 +279,7 @@ local function reap(parent, pid)
   local r = requests.record(parent)
   r:call("kill", { may_fail = true }, pid, 9)
   r:call("wait4", { may_fail = true, always = true, flush = true }, pid, 0, 0, 0)
-  r:run()
+  run_whole(r)
 end
 
 --- It was not cloned; or it was, and can't be reached: then it sees the end of its carrier, and exits.
@@ -358,8 +359,8 @@ function Birth:settle(pid, pidfd)
   if self.shares_table then child.carrier_end = close_at_end(parent, pidfd, child.carrier) end
   if rawget(parent, "pids_for_children") then
     local r = requests.record(child)
-    local pid = r:call "getpid"
-    child.pid = run_whole(r):result(pid)
+    local asked = r:call "getpid"
+    child.pid = run_whole(r):result(asked)
   end
 end
 
@@ -460,7 +461,7 @@ process.define("clone", function(self, flags, options)
   child.child.cgroup = options.cgroup
   local shaped, err = pcall(shape, self, child, options, number, time)
   if shaped then return child end
-  child.child:kill "SIGKILL"
+  nursery.shielded(child.child.kill, child.child, "SIGKILL")
   error(err, 0)
 end)
 

@@ -4,6 +4,7 @@
 local bit = require "bit"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
+local nursery = require "afar.nursery"
 local process = require "afar.process"
 
 local NODES = { "null", "zero", "full", "random", "urandom", "tty" }
@@ -145,6 +146,6 @@ process.define("enter_container", function(self, rootfs, options)
   end)
   c.environ = environ_of(self)
   if ok then return c end
-  c:exit(1)
+  nursery.shielded(c.exit, c, 1)
   error(err, 0)
 end)

@@ -200,6 +200,6 @@ process.define("fuse", function(self, target, options)
     count(server.machine, 1)
   end)
   if ok then return fuse end
-  if server:is_alive() then server:exit(0) end
+  if server:is_alive() then nursery.shielded(server.exit, server, 0) end
   error(err, 0)
 end)

@@ -82,7 +82,7 @@ local function start(p, peer, spec)
     return inert:exec(spec)
   end)
   if ok then return child end
-  if inert:is_alive() then inert:exit(127) end
+  if inert:is_alive() then nursery.shielded(inert.exit, inert, 127) end
   error(child, 0)
 end
 

@@ -341,11 +341,11 @@ describe("a persistent process", function()
 
   it("is not lost to a way that ends as it has just been found", function()
     local function new_root() return afar.here:bootstrap { "sh", "-c", afar.SCRIPT } end
-    local root, ways = new_root(), 0
+    local root, found = new_root(), 0
     local p = root:fork():persistent(path, {
       reach = function()
         root:disconnect()
-        root, ways = new_root(), ways + 1
+        root, found = new_root(), found + 1
         return root
       end,
     })
@@ -359,7 +359,7 @@ describe("a persistent process", function()
     end
     afar.here:kill(root.pid, "SIGKILL")
     assert.equal(p.pid, p:getpid())
-    assert.equal(2, ways)
+    assert.equal(2, found)
     p:exit()
     root:disconnect()
   end)
