@@ -56,7 +56,13 @@ describe("a bootstrap", function()
       local all = {}
       for i = 0, 255 do all[i + 1] = string.char(i) end
       all = table.concat(all):rep(100)
-      for _ = 1, 20 do assert.equal(all, root:run({ "cat", stdin = all }).stdout) end
+      -- Not both ways at once: socat reads nothing as long as it can't write.
+      root:with_tempdir(function(dir)
+        for _ = 1, 20 do
+          root:write_file(dir .. "/all", all)
+          assert.equal(all, root:read_file(dir .. "/all"))
+        end
+      end)
       -- In its own open file: who is blocked there may never be woken.
       local C = root.machine.sys.C
       assert.is_true(root:syscall("fcntl", root.machine.hello.out_fd, C.F_GETFL, 0) % (2 * C.O_NONBLOCK) >= C.O_NONBLOCK)

@@ -9,9 +9,10 @@ local RLIMIT_NOFILE, RLIMIT_AS = 7, 9
 local UNLIMITED = 2 ^ 64 - 1
 
 local function u64(number)
+  if number == UNLIMITED then return ("\255"):rep(8) end
   local bytes = {}
   for i = 1, 8 do
-    bytes[i] = string.char(number == UNLIMITED and 255 or number % 256)
+    bytes[i] = string.char(number % 256)
     number = math.floor(number / 256)
   end
   return table.concat(bytes)
