@@ -165,7 +165,9 @@ function children.adopt(parent, pid, pidfd, argv)
 end
 
 --- Once the end is known here: who kills it until then must not meet another process under its pidfd's number.
+--- What else waits on it, among many, hears of its end first.
 local function close_pidfd(parent, pidfd)
+  parent.table:end_holds(pidfd)
   local r = requests.record(parent)
   r:call("close", { may_fail = true }, pidfd)
   requests.submit_unwatched(r, function()

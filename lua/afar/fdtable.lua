@@ -53,6 +53,12 @@ function FdTable:__tostring()
   return ("fd table %d (%s)"):format(self.id, rawget(self, "name") or "a copy of " .. tostring(self.origin))
 end
 
+--- Whoever waits for the fd gets an error: for before it is closed, as poll(2) would not tell.
+---@param number integer
+function FdTable:end_holds(number)
+  for waiter in pairs(self.holds[number] or {}) do waiter:end_hold() end
+end
+
 --- Some process of the table that can still make calls, or nil.
 function FdTable:alive()
   for process in pairs(self.processes) do

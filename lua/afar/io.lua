@@ -286,20 +286,13 @@ local function record_close(r, fd)
   return nothing, ref
 end
 
---- Whoever waits for the fd gets an error first: poll(2) would not tell.
-local function end_holds(table_, number)
-  for r in pairs(table_.holds[number] or {}) do
-    r:end_hold()
-  end
-end
-
 --- fd:close(): closes it; see close(2). Closing a handle again does nothing. Who waits for it in another coroutine gets an error.
 fds.define("close", function(self)
   if self.state.closed or self.state.borrowed then return end
   local process_ = fds.process_of(self)
   if not process_:is_alive() then return fds.forget(self) end
   fds.forget(self)
-  end_holds(self.table, self.number)
+  self.table:end_holds(self.number)
   local r = requests.record(process_)
   r.args = { n = 1, self }
   r:call("close", nil, self.number)
@@ -313,7 +306,7 @@ process.define("close", function(self, fd)
   local number = fds.near(fd, self, "close")
   local handle = type(fd) == "table" and fd or self.table.handles[number]
   if handle then return handle:close() end
-  end_holds(self.table, number)
+  self.table:end_holds(number)
   self:syscall("close", number)
 end)
 

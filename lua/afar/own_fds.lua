@@ -96,7 +96,7 @@ local function forget(p, list)
   end
   for number, handle in pairs(p.table.handles) do
     if in_parts(number, list) then
-      for r in pairs(p.table.holds[number] or {}) do r:end_hold() end
+      p.table:end_holds(number)
       fds.forget(handle)
     end
   end

@@ -205,9 +205,11 @@ end
 
 --- It could not be started: nothing of it stays.
 local function undo(parent, child, born, running, pipes)
-  drop(parent, pipes)
-  if not born then return end
-  nursery.shielded(running and stop or child.exit, running and child.child or child, not running and 127 or nil)
+  nursery.shielded(function()
+    if born and running then pcall(stop, child.child) end
+    if born and not running then pcall(child.exit, child, 127) end
+    drop(parent, pipes)
+  end)
 end
 
 --- Starts it: the clone, the exec and the pipes leave in one go.

@@ -260,7 +260,7 @@ Signals.__call = Signals.next
 --- Ends who reads: to look whether its sequence is still there.
 local function interrupt(source)
   wake(source)
-  for r in pairs(source.process.table.holds[source.fd.number] or {}) do r:end_hold() end
+  source.process.table:end_holds(source.fd.number)
 end
 
 --- Ends it. What was not blocked before is unblocked, unless another sequence of the process wants it: what comes after does what its disposition says.

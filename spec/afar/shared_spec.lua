@@ -93,6 +93,17 @@ for _, name in ipairs { "here", "over pipes" } do
         p:exit()
       end)
 
+      it("shows the end of each of many that end at once", function()
+        local p, kids = way.root:fork(), {}
+        for i = 1, 40 do kids[i] = p:clone "CLONE_FILES" end -- more than are watched one by one
+        afar.nursery(function(n)
+          for i = 1, 40 do
+            n:spawn(function() assert.equal(i, kids[i]:exit(i).code) end)
+          end
+        end)
+        p:exit(0)
+      end)
+
       it("outlives whoever executes something, and whoever is killed", function()
         local p, a, b = family()
         local from, to = p:pipe2()
