@@ -2,6 +2,7 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local sched = require "afar.sched"
 local ways = require "spec.support.ways"
 
 describe("run", function()
@@ -190,6 +191,22 @@ describe("run", function()
       n:spawn(stubborn, child)
     end)
     child:exit()
+  end)
+
+  it("that is given up while it fails leaves nothing, at whichever turn of the loop that is", function()
+    local p = afar.here:fork()
+    pcall(p.run, p, { "/nonexistent" })
+    local held = probe.holds(p)
+    for turns = 0, 24 do
+      pcall(afar.nursery, function(n)
+        n:spawn(p.run, p, { "/nonexistent" })
+        for _ = 1, turns do sched.turn() end
+        n:cancel "given up"
+      end)
+    end
+    assert.same(held, probe.holds(p, held))
+    assert.equal("", afar.here:read_file(("/proc/%d/task/%d/children"):format(p.pid, p.pid)))
+    p:exit()
   end)
 
   it("that can't clone leaves nothing", function()
