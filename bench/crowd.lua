@@ -36,6 +36,17 @@ local function chain(p)
   end
 end
 
+local function prepared(p)
+  local calls = p:prepare(function(c)
+    for _ = 1, CROWD do c:syscall "getppid" end
+  end)
+  return function()
+    return measure.seconds(function()
+      for _ = 1, TURNS do calls() end
+    end) / (CROWD * TURNS) * 1e6
+  end
+end
+
 return function(mode)
   local child, stream = places.ring(), places.stream()
   places.apart(mode, child, stream)
@@ -47,6 +58,7 @@ return function(mode)
   end
   row("crowd-ring", "256 coroutines, a call each, ring", child, crowd(child), 2)
   row("crowd-chain", "256 calls as one chain, ring", child, chain(child), 1.3)
+  row("crowd-prepared", "the same, prepared", child, prepared(child), 1.3)
   row("crowd-stream", "256 coroutines, a call each, socketpair", stream, crowd(stream), mode == "one" and 2 or nil)
   stream:disconnect()
 end

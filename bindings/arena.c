@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "bindings.h"
+#include "bulk.h"
 
 #define TYPE "afar.arena"
 
@@ -81,6 +82,31 @@ static int l_mapped(lua_State *L) {
   return 0;
 }
 
+/* put(address, text, most) -> boolean: text is there now, with a NUL behind it. false: it has one in it, has no room in
+ * `most` bytes, or the place is not in the arena */
+static int l_put(lua_State *L) {
+  const struct arena *arena = arena_check(L, 1);
+  size_t length;
+  const char *text = luaL_checklstring(L, 3, &length);
+  uint64_t most = (uint64_t)luaL_checknumber(L, 4);
+  char *at = arena_at(arena, (uint64_t)luaL_checknumber(L, 2), most);
+  int fits = at && length < most && !memchr(text, 0, length);
+  if (fits)
+    memcpy(at, text, length + 1);
+  lua_pushboolean(L, fits);
+  return 1;
+}
+
+/* string(address, length) -> the bytes there */
+static int l_string(lua_State *L) {
+  const struct arena *arena = arena_check(L, 1);
+  uint64_t length = (uint64_t)luaL_checknumber(L, 3);
+  const char *at = arena_at(arena, (uint64_t)luaL_checknumber(L, 2), length);
+  luaL_argcheck(L, at, 2, "not all of it is in the arena");
+  bulk_push(L, at, length);
+  return 1;
+}
+
 static int l_gc(lua_State *L) {
   struct arena *arena = arena_check(L, 1);
   if (arena->base)
@@ -91,7 +117,8 @@ static int l_gc(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg methods[] = {{"fd", l_fd}, {"mapped", l_mapped}, {"__gc", l_gc}, {NULL, NULL}};
+static const luaL_Reg methods[] = {{"fd", l_fd},         {"mapped", l_mapped}, {"put", l_put},
+                                   {"string", l_string}, {"__gc", l_gc},       {NULL, NULL}};
 
 int luaopen_afar_arena(lua_State *L) {
   luaL_newmetatable(L, TYPE);

@@ -63,6 +63,7 @@ void chain_unref(struct chain *chain) {
     free(chain->outcomes[i].data);
   free(chain->outcomes);
   bytes_free(&chain->requests);
+  bytes_free(&chain->kept);
   bytes_free(&chain->far);
   split_free(chain->split);
   free(chain);
@@ -72,6 +73,7 @@ static void chain_clear(struct chain *chain) {
   for (uint32_t i = 0; i < chain->count; i++)
     free(chain->outcomes[i].data);
   bytes_drop(&chain->requests, bytes_length(&chain->requests));
+  bytes_free(&chain->kept);
   bytes_free(&chain->far);
   split_free(chain->split);
   struct chain empty = {
@@ -163,6 +165,27 @@ uint32_t afar_chain_failure(struct chain **box, uint32_t index, int canceled) {
       return i + 1;
   }
   return 0;
+}
+
+/* ---- the same, for chains that are recorded once and sent often (lua/afar/prepared.lua) ---- */
+
+/* Bytes of all that was recorded: where the next request will be. */
+double afar_chain_length(struct chain **box) {
+  return (double)bytes_length(&(*box)->requests);
+}
+
+/* What was recorded stays, to be sent by afar_chain_again(). */
+void afar_chain_keep(struct chain **box) {
+  bytes_move(&(*box)->kept, &(*box)->requests);
+}
+
+/* An argument, from 0, of the request at byte `at` of what is kept. */
+void afar_chain_put(struct chain **box, double at, uint32_t argument, double value) {
+  struct bytes *kept = &(*box)->kept;
+  uint64_t number = u64_of(value);
+  if (argument < 6 && at >= 0 && at + sizeof(struct afar_request) <= (double)bytes_length(kept))
+    memcpy(bytes_head(kept) + (size_t)at + offsetof(struct afar_request, args) + argument * sizeof number, &number,
+           sizeof number);
 }
 
 /* ---- methods ---- */
@@ -281,6 +304,31 @@ static int l_result(lua_State *L) {
   return 1;
 }
 
+/* chain:results(list) -> failed, canceled: the result of each request as list[1] ...; nil where it was not answered.
+ * failed: the first that was answered by an errno; canceled: the first that was by ECANCELED; nil: none */
+static int l_results(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  uint32_t first[2] = {0, 0};
+  luaL_checktype(L, 2, LUA_TTABLE);
+  for (uint32_t i = 0; i < chain->count; i++) {
+    const struct outcome *outcome = &chain->outcomes[i];
+    int canceled = outcome->result == -ECANCELED;
+    if (is_errno(outcome->result) && first[canceled] == 0)
+      first[canceled] = i + 1;
+    if (outcome->state == OUTCOME_DONE)
+      lua_pushnumber(L, (lua_Number)outcome->result);
+    else
+      lua_pushnil(L);
+    lua_rawseti(L, 2, (int)i + 1);
+  }
+  for (int i = 0; i < 2; i++)
+    if (first[i])
+      lua_pushinteger(L, first[i]);
+    else
+      lua_pushnil(L);
+  return 2;
+}
+
 /* chain:data(index) -> string | nil: what a READ brought */
 static int l_data(lua_State *L) {
   struct chain *chain = chain_check(L, 1);
@@ -307,14 +355,38 @@ static int l_reset(lua_State *L) {
   return 1;
 }
 
+static void send_again(struct chain *chain) {
+  for (uint32_t i = 0; i < chain->count; i++) {
+    free(chain->outcomes[i].data);
+    chain->outcomes[i].data = NULL;
+    chain->outcomes[i].result = -ECANCELED;
+    chain->outcomes[i].length = 0;
+    chain->outcomes[i].end = 0;
+    chain->outcomes[i].state = OUTCOME_NONE;
+  }
+  chain->answered = 0;
+  chain->end = 0;
+  chain->done = 0;
+  bytes_drop(&chain->requests, bytes_length(&chain->requests));
+  bytes_append(&chain->requests, bytes_head(&chain->kept), bytes_length(&chain->kept));
+}
+
+/* again(): what was kept can be submitted once more; it is not in flight */
+static int l_again(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  luaL_argcheck(L, chain->refs == 1, 1, "is in flight");
+  send_again(chain);
+  return 0;
+}
+
 static int l_chain_gc(lua_State *L) {
   chain_unref(chain_check(L, 1));
   return 0;
 }
 static const luaL_Reg methods[] = {
-    {"add", l_add},     {"write", l_write},   {"result", l_result}, {"data", l_data},
-    {"count", l_count}, {"reset", l_reset},   {"far", l_far},       {"part", l_part},
-    {"take", l_take},   {"__gc", l_chain_gc}, {NULL, NULL},
+    {"add", l_add},     {"write", l_write},   {"result", l_result}, {"data", l_data}, {"count", l_count},
+    {"reset", l_reset}, {"far", l_far},       {"part", l_part},     {"take", l_take}, {"results", l_results},
+    {"again", l_again}, {"__gc", l_chain_gc}, {NULL, NULL},
 };
 
 void chain_class(lua_State *L) {

@@ -41,6 +41,7 @@ struct chain {
   unsigned refs;
   uint64_t id;           /* completes when every reply is there; 0: nobody waits */
   struct bytes requests; /* encoded, with the payload behind each; given back once sent */
+  struct bytes kept;     /* all of them, for being sent again: see afar_chain_keep */
   struct bytes far;      /* struct reference, sorted by request: then it must be split before it can be sent */
   struct split *split;   /* how it goes in parts; NULL: it doesn't, or wasn't begun */
   struct outcome *outcomes;
@@ -73,6 +74,9 @@ void afar_chain_add(struct chain **box, double head, double conditions, double e
                     double d, double e, double f);
 double afar_chain_result(struct chain **box, uint32_t index);
 uint32_t afar_chain_failure(struct chain **box, uint32_t index, int canceled);
+double afar_chain_length(struct chain **box);
+void afar_chain_keep(struct chain **box);
+void afar_chain_put(struct chain **box, double at, uint32_t argument, double value);
 
 /* Lua's function that makes an empty chain, and what registers its class. */
 int chain_create(lua_State *L);

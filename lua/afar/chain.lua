@@ -21,14 +21,32 @@ function Placeholder.stands_for(placeholder) return rawget(placeholder, "ref") e
 
 local function placeholder_of(self, finish, ref)
   if finish == requests.number then return ref end
-  local placeholder = setmetatable({ recorder = self.recorder, finish = finish, ref = ref, value = nil }, Placeholder)
+  local placeholder = { recorder = false, finish = false, ref = false, value = false }
+  placeholder.recorder, placeholder.finish, placeholder.ref, placeholder.value = self.recorder, finish, ref, nil
+  setmetatable(placeholder, Placeholder)
   local made = self.recorder.made
   local n = made.n + 1
   made[n], made.n = placeholder, n
   return placeholder
 end
 
+--- Handles that a prepared chain was recorded with are looked at each time: they may be closed by then.
+local function capture(captured, value)
+  local mt = getmetatable(value)
+  if type(mt) == "table" and mt.near then
+    captured[#captured + 1] = value
+  elseif type(value) == "table" and mt == nil then
+    for _, item in pairs(value) do capture(captured, item) end
+  end
+end
+
+local function capture_all(captured, ...)
+  for i = 1, select("#", ...) do capture(captured, (select(i, ...))) end
+end
+
 local function record(self, method, target, ...)
+  local parameters = self.recorder.parameters
+  if parameters then capture_all(parameters.captured, target ~= self.recorder.process and target, ...) end
   local finish, ref, second, second_ref = method(self.recorder, target, ...)
   if not second then return placeholder_of(self, finish, ref) end
   return placeholder_of(self, finish, ref), placeholder_of(self, second, second_ref)
@@ -56,6 +74,7 @@ function Placeholder:__index(name)
 end
 
 Ref.__index = Placeholder.__index
+requests.Parameter.__index = Placeholder.__index
 
 function Chain:__index(name)
   if not of_process[name] then define_of_process(name, rawget(self, "recorder").process) end
@@ -92,6 +111,14 @@ local function number_of(ref)
   return ref.recorder:result_of(ref.index) + ref.add
 end
 
+--- The value of what a call in a chain gave, or nil; and whether it is such a one.
+function chain.value(value)
+  local mt = getmetatable(value)
+  if mt == Placeholder then return rawget(value, "value"), true end
+  if mt == Ref then return number_of(value), true end
+  return nil, false
+end
+
 local value_of
 
 --- The values take their placeholders' places in a table that f has returned, and in those within it.
@@ -105,10 +132,9 @@ end
 
 function value_of(value, seen)
   if type(value) ~= "table" then return value end
-  local mt = getmetatable(value)
-  if mt == Placeholder then return rawget(value, "value") end
-  if mt == Ref then return number_of(value) end
-  if mt == nil then fill(value, seen or {}) end
+  local known, is_ours = chain.value(value)
+  if is_ours then return known end
+  if getmetatable(value) == nil then fill(value, seen or {}) end
   return value
 end
 
@@ -120,6 +146,15 @@ local function values(count, first, ...)
   return unpack(all, 1, count)
 end
 
+--- Waits for what is under way, and gives the placeholders their values; raises what failed.
+function chain.await(recorder)
+  recorder:wait()
+  local made = recorder.made
+  local ok, err = pcall(recorder.check, recorder)
+  for i = 1, made.n do settle(recorder, made[i]) end
+  if not ok then error(err, 0) end
+end
+
 local function finish(recorder, ok, ...)
   if not ok then
     recorder:drop()
@@ -127,12 +162,15 @@ local function finish(recorder, ok, ...)
   end
   if recorder.count == 0 then return recorder:release(...) end
   recorder:start()
-  recorder:wait()
-  local made, err = recorder.made
-  ok, err = pcall(recorder.check, recorder)
-  for i = 1, made.n do settle(recorder, made[i]) end
-  if not ok then error(err, 0) end
+  chain.await(recorder)
   return recorder:release(values(select("#", ...), ...))
+end
+
+--- What records into `recorder`: f's argument.
+---@return afar.Chain
+function chain.new(recorder)
+  recorder.chain = setmetatable({ recorder = recorder }, Chain)
+  return recorder.chain
 end
 
 --- Records what `f(c)` calls on `c` (the methods of a process; and those of fds on what they give), sends all as one chain,
@@ -142,9 +180,7 @@ end
 ---@param f fun(c: afar.Chain)
 function chain.run(process, f)
   local recorder = requests.record(process)
-  local self = setmetatable({ recorder = recorder }, Chain)
-  recorder.chain = self
-  return finish(recorder, pcall(f, self))
+  return finish(recorder, pcall(f, chain.new(recorder)))
 end
 
 --- Where the methods that chains may record are looked up.

@@ -31,7 +31,7 @@ require "afar.clone" --   clone, fork
 require "afar.child" --   exit, wait
 require "afar.exec" --    exec
 require "afar.run" --     run
-for _, name in ipairs { "afar.content", "afar.copy", "afar.bootstrap", "afar.ssh" } do
+for _, name in ipairs { "afar.prepared", "afar.content", "afar.copy", "afar.bootstrap", "afar.ssh" } do
   require(name)
 end
 
@@ -121,6 +121,8 @@ local function meant(name)
   return nearest(name, names)
 end
 
+-- A call goes through many small functions, whose tail calls count as turns of a loop: 15 are too few to compile it as a whole.
+require("jit.opt").start "loopunroll=60"
 if compiles then jit.on() end
 
 return setmetatable(afar, {

@@ -8,6 +8,7 @@ local tasks = require "afar.task"
 local native = ffi.C
 
 ffi.cdef [[
+double afar_chain_length(void *chain);
 void afar_chain_add(void *chain, double head, double conditions, double expect, double, double, double, double, double, double);
 double afar_chain_result(void *chain, uint32_t index);
 uint32_t afar_chain_failure(void *chain, uint32_t index, int canceled);
@@ -38,6 +39,10 @@ Load.__index = Load
 function requests.load32(address, source) return setmetatable({ address = address, kind = LOAD32, size = 4, source = source }, Load) end
 function requests.load64(address, source) return setmetatable({ address = address, kind = LOAD64, size = 8, source = source }, Load) end
 
+--- What differs each time a prepared chain is performed (prepared.lua): a number, an fd or a string, as an argument.
+local Parameter = { __name = "argument of a prepared chain" }
+requests.Parameter = Parameter
+
 --- The request on which an argument rests, or nil.
 function requests.source(value)
   local mt = getmetatable(value)
@@ -47,10 +52,10 @@ end
 
 function requests.is_load(value) return getmetatable(value) == Load end
 
---- What may be an argument within a chain only: a result, a number in memory, or what stands for one; else nil.
+--- What may be an argument within a chain only: a result, a number in memory, a parameter, or what stands for one; else nil.
 function requests.argument(value)
   local mt = getmetatable(value)
-  if mt == Ref or mt == Load then return value end
+  if mt == Ref or mt == Load or mt == Parameter then return value end
   return type(mt) == "table" and mt.stands_for and mt.stands_for(value) or nil
 end
 
@@ -67,12 +72,22 @@ local SHEETS = 16
 
 --- Lists with their length as n; what is behind that is of an older chain. `names` is as long as the chain.
 local function new_sheet()
-  return { requests = tasks.chain(), names = {}, memory = { n = 0 }, places = { n = 0 }, late = { n = 0 }, made = { n = 0 } }
+  return {
+    requests = tasks.chain(), names = {}, results = {}, memory = { n = 0 }, places = { n = 0 }, late = { n = 0 }, made = { n = 0 },
+  }
 end
 
 local function clear(list)
   for i = 1, list.n do list[i] = nil end
   list.n = 0
+end
+
+--- A table is made fastest as a copy of one that has its fields: these are enough for room for all.
+local function blank()
+  return {
+    process = false, machine = false, sys = false, sheet = false, requests = false, names = false, memory = false, places = false, late = false,
+    made = false, count = 0, last = false, task = false, under_way = false, chain = false, holds = false, results = false,
+  }
 end
 
 ---@param process afar.Process
@@ -86,31 +101,11 @@ function requests.record(process)
     sheet = new_sheet()
   end
   local machine = process.machine
-  return setmetatable({
-    process = process,
-    machine = machine,
-    sys = machine.sys,
-    sheet = sheet,
-    requests = sheet.requests,
-    names = sheet.names,
-    memory = sheet.memory,
-    places = sheet.places,
-    late = sheet.late,
-    made = sheet.made,
-    count = 0,
-    -- Room for what most chains have besides: a table that grows is copied.
-    name = nil,
-    args = nil,
-    last = nil,
-    task = nil,
-    under_way = nil,
-    chain = nil,
-    fate = nil,
-    holds = nil,
-    first_hold = nil,
-    first_fd = nil,
-    first_events = nil,
-  }, Recorder)
+  local self = blank()
+  self.process, self.machine, self.sys, self.sheet = process, machine, machine.sys, sheet
+  self.requests, self.names, self.memory, self.places = sheet.requests, sheet.names, sheet.memory, sheet.places
+  self.late, self.made = sheet.late, sheet.made
+  return setmetatable(self, Recorder)
 end
 
 --- How an error about an argument begins: with the method's name, where it is known.
@@ -121,6 +116,7 @@ function Recorder:release(...)
   local sheet = self.sheet
   if sheet and sheet_count < SHEETS and sheet.requests:reset() then
     self.sheet, self.requests, self.names, self.memory, self.places, self.late, self.made = nil, nil, nil, nil, nil, nil, nil
+    self.results = nil
     clear(sheet.places)
     clear(sheet.made)
     sheet.late.n, sheet.memory.n = 0, 0
@@ -141,6 +137,13 @@ local function distance(self, index, place)
   return 0
 end
 
+--- The number that the request to be added next has as an argument is known each time only.
+local function take_parameter(self, parameter, place)
+  local numbers = self.parameters.numbers
+  numbers[#numbers + 1] = { index = parameter.index, at = native.afar_chain_length(self.requests), place = place }
+  return 0, 0
+end
+
 --- An argument that is no number, as (kind, value); see bindings/chain.c, argument_of.
 local function encode(self, value, place)
   local t = type(value)
@@ -157,6 +160,7 @@ local function encode(self, value, place)
     return RESULT, distance(self, value.index, place) * 2 ^ 40 + value.add + 2 ^ 39
   end
   if mt == Load then return value.kind, value.address end
+  if mt == Parameter then return take_parameter(self, value, place) end
   error(("%sargument %d: a number was expected, not %s"):format(self:prefix(), place + 1, t == "table" and mt and mt.__name or t), 0)
 end
 
@@ -214,7 +218,9 @@ local function put(self, head, conditions, expect, name, a, b, c, d, e, f)
   local index = self.count + 1
   self.count = index
   self.names[index] = name
-  return setmetatable({ index = index, recorder = self, add = 0, fetched = nil }, Ref)
+  local ref = { index = 0, recorder = false, add = 0, fetched = false }
+  ref.index, ref.recorder, ref.fetched = index, self, nil
+  return setmetatable(ref, Ref)
 end
 
 local function condition(self, ref, place)
@@ -328,6 +334,9 @@ function Recorder:hold(fd, events, o)
   if type(fd) == "number" then
     self.hold_fds = self.hold_fds or {}
     self.hold_fds[#self.hold_fds + 1] = fd
+  elseif getmetatable(fd) == Parameter then
+    local held = self.parameters.held
+    held[#held + 1] = { index = fd.index, first = self.first_fd == fd }
   end
   return add(self, OP.HOLD, 0, "poll", o or none, fd, events)
 end
@@ -338,7 +347,9 @@ Place.__index = Place
 requests.Place = Place
 
 local function fetch_in_place(self, address, length, most, if_ok, if_failed)
-  local place = setmetatable({ address = address, length = length, most = most, data = nil, if_ok = if_ok, if_failed = if_failed }, Place)
+  local place = { address = 0, length = 0, most = 0, data = false, if_ok = false, if_failed = false }
+  place.address, place.length, place.most, place.data, place.if_ok, place.if_failed = address, length, most, nil, if_ok, if_failed
+  setmetatable(place, Place)
   local places = self.places
   local n = places.n + 1
   places[n], places.n = place, n
@@ -393,6 +404,12 @@ end
 
 --- Writes bytes into memory before anything of the chain is performed.
 function Recorder:store(address, bytes)
+  local parameters = self.parameters
+  if parameters and parameters.recording then -- a call may change them: they are stored again each time
+    local stores = parameters.stores
+    stores[#stores + 1] = { address = address, bytes = bytes }
+    return
+  end
   local here = self.process.space:in_place(address, #bytes)
   if here then
     ffi.copy(here, bytes, #bytes)
@@ -432,13 +449,37 @@ function Recorder:bytes(bytes)
   return address
 end
 
---- A NUL-terminated string at a scratch address.
-function Recorder:string(text)
+local STRING_MOST = 4096 -- bytes of a parameter, with its NUL: PATH_MAX
+
+--- Where a string will be that is known each time only.
+local function take_text(self, parameter)
+  local texts, address = self.parameters.texts, self:scratch(STRING_MOST)
+  texts[#texts + 1] = { index = parameter.index, address = address }
+  return address
+end
+
+--- A NUL-terminated string, for the kernel.
+local function check_text(self, text)
   if type(text) ~= "string" then error(("%sa string was expected, not %s"):format(self:prefix(), type(text)), 0) end
   if text:find("\0", 1, true) then
     error(("%s%q has a NUL byte in it; the kernel takes no such string"):format(self:prefix(), text), 0)
   end
-  return self:bytes(text .. "\0")
+  return text .. "\0"
+end
+
+--- A parameter's string for this time.
+function Recorder:put_text(address, text)
+  local arena = self.process.space.arena
+  if arena and type(text) == "string" and arena:put(address, text, STRING_MOST) then return end
+  text = check_text(self, text)
+  if #text > STRING_MOST then error(("%sa string of %d bytes: %d at most in a prepared chain"):format(self:prefix(), #text - 1, STRING_MOST - 1), 0) end
+  self:store(address, text)
+end
+
+--- A NUL-terminated string at a scratch address.
+function Recorder:string(text)
+  if getmetatable(text) == Parameter then return take_text(self, text) end
+  return self:bytes(check_text(self, text))
 end
 
 --- Keeps an object from being collected until the chain was answered.
@@ -451,6 +492,8 @@ end
 
 --- The result of request `index`: nil when it was not answered.
 function Recorder:result_of(index)
+  local results = self.results
+  if results then return results[index] end
   local result = native.afar_chain_result(self.requests, index)
   if result == result then return result end
 end
@@ -458,6 +501,13 @@ end
 --- The result of a request: never negative unless it failed, then the negative errno.
 ---@param ref afar.Ref
 function Recorder:result(ref) return self:result_of(ref.index) end
+
+--- All is answered that will be: its results are looked up from now on.
+function Recorder:take_results()
+  local results = self.sheet.results
+  self.failed, self.canceled = self.requests:results(results)
+  self.results = results
+end
 
 --- The bytes that a fetch brought.
 function Recorder:data(ref)

@@ -15,6 +15,7 @@ local ECANCELED = 125
 requests.hook = nil
 
 local function free_memory(self)
+  if self.parameters then return end -- it is performed again
   local memory = self.memory
   local space = self.process.space
   for i = 1, memory.n, 2 do
@@ -83,7 +84,7 @@ function Recorder:submit()
   self.task = task
   local sent
   if task and self.count > 0 then
-    if self.stores then task:submit(self.stores, true) end
+    if self.stores and task:submit(self.stores, true) then self.stores = nil end
     self.under_way = self.in_parts and self.requests:part(most_slots(process), false) or self.requests
     sent = task[self.is_last and "submit_last" or "submit"](task, self.under_way, true)
   end
@@ -96,9 +97,15 @@ function Recorder:submit()
   return self
 end
 
---- Gives up what was recorded and not submitted.
-function Recorder:drop()
+--- Gives back the memory of what was prepared: for a finalizer, after which there may be no chain any more.
+function Recorder:forget()
+  self.parameters = nil
   free_memory(self)
+end
+
+--- Gives up what was recorded and not submitted, or what was prepared.
+function Recorder:drop()
+  self:forget()
   self:release()
 end
 
@@ -157,7 +164,7 @@ local function take_places(self)
     end
     if ok then
       length = math.min(math.max(length, 0), place.most)
-      place.data = ffi.string(self.process.space:in_place(place.address, length), length)
+      place.data = self.process.space.arena:string(place.address, length)
     end
   end
 end
@@ -199,11 +206,12 @@ function Recorder:wait()
     fate = fate or send_rest(self)
     self.requests:take()
   end
+  self:take_results()
   give_room(self)
   self:watch_holds(nil)
   if self.places.n > 0 and not fate then take_places(self) end
   free_memory(self)
-  self.pinned = nil
+  if not self.parameters then self.pinned = nil end
   self.fate = fate
   if requests.hook and not fate then requests.hook.chain(self) end
   return fate
@@ -217,7 +225,8 @@ local function unanswered(self)
 end
 
 local function first_failure(self, canceled)
-  local index, may_fail = self:failure(1, canceled), self.may_fail
+  local index, may_fail = self.failed, self.may_fail
+  if canceled then index = self.canceled end
   while index and may_fail and may_fail[index] do
     index = self:failure(index + 1, canceled)
   end
