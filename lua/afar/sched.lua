@@ -168,18 +168,27 @@ local function trace(err)
   return err
 end
 
+--- A routine has all fields that it will ever have: a table in which other ones are nil each time is made anew again and again.
+local function blank()
+  local routine = {
+    co = false, done = false, ok = false, values = false, count = 0, pending = 0, later = 0, ready = false, wait_id = 0, on_cancel = 0, result = 0,
+    fate = 0, abandoned = 0, behind = 0, on_done = 0, traceback = 0,
+  }
+  routine.pending, routine.later, routine.wait_id, routine.on_cancel, routine.result, routine.fate = nil, nil, nil, nil, nil, nil
+  routine.abandoned, routine.behind, routine.on_done, routine.traceback = nil, nil, nil, nil
+  return routine
+end
+
 --- Starts `f(...)` as a routine of its own; it runs from the next turn of the loop on.
 --- Nobody waits for it: scripts use nurseries.
 ---@return afar.Routine
 function sched.start(f, ...)
   local args, count = { ... }, select("#", ...)
-  local routine
-  routine = {
-    co = coroutine.create(function()
-      finish(routine, xpcall(f, trace, unpack(args, 1, count)))
-      return WAIT
-    end),
-  }
+  local routine = blank()
+  routine.co = coroutine.create(function()
+    finish(routine, xpcall(f, trace, unpack(args, 1, count)))
+    return WAIT
+  end)
   make_ready(routine)
   return routine
 end
