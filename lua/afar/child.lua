@@ -97,15 +97,24 @@ local function release_at_end(state, task)
   end)
 end
 
+--- Once the end is known here, and not before: who kills it until then must not meet another process under its pidfd's number. What else waits
+--- on the pidfd, among many, hears of its end first.
+local function close_pidfd(parent, pidfd)
+  parent.table:end_holds(pidfd)
+  local r = requests.record(parent)
+  r:call("close", { may_fail = true }, pidfd)
+  requests.submit_unwatched(r, function()
+    parent.table.internal[pidfd] = nil
+    r:release()
+  end)
+end
+
 local function await_unheld(state)
   local parent = state.parent
   if not parent:is_alive() then return end
-  local function record(r)
-    r:call("waitid", nil, P_PIDFD, state.pidfd, 0, WEXITED, 0)
-    r:call("close", nil, state.pidfd)
-  end
+  local function record(r) r:call("waitid", nil, P_PIDFD, state.pidfd, 0, WEXITED, 0) end
   watch.after(parent, state.pidfd, POLLIN, record, function()
-    parent.table.internal[state.pidfd] = nil
+    if parent:is_alive() then close_pidfd(parent, state.pidfd) end
     release(state)
   end)
 end
@@ -162,18 +171,6 @@ function children.adopt(parent, pid, pidfd, argv)
   local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state, argv = argv, guard = guard(state) }, Child)
   add_kid(parent, self)
   return self
-end
-
---- Once the end is known here: who kills it until then must not meet another process under its pidfd's number.
---- What else waits on it, among many, hears of its end first.
-local function close_pidfd(parent, pidfd)
-  parent.table:end_holds(pidfd)
-  local r = requests.record(parent)
-  r:call("close", { may_fail = true }, pidfd)
-  requests.submit_unwatched(r, function()
-    parent.table.internal[pidfd] = nil
-    r:release()
-  end)
 end
 
 local function reap(self)
