@@ -244,7 +244,31 @@ static int l_hurry(lua_State *L) {
   return 0;
 }
 
-/* A chain that still waits for slots just goes: nothing of it was ever sent. */
+/* Ends the holds of a chain that was not sent yet: each just answers so. Returns whether something is performed behind
+ * them all the same. */
+static int end_holds(struct chain *chain) {
+  int ended = 0, left = 0;
+  char *at = bytes_head(&chain->requests), *end = at + bytes_length(&chain->requests);
+  while (at < end) {
+    struct afar_request request;
+    memcpy(&request, at, sizeof request);
+    if (request.op == AFAR_OP_HOLD) {
+      ended = 1;
+      request.op = AFAR_OP_VALUE;
+      request.flags &= (uint8_t) ~(AFAR_EXPECT | AFAR_EXPECT_ARG);
+      request.kinds = 0;
+      request.args[0] = (uint64_t)-ECANCELED;
+      memcpy(at, &request, sizeof request);
+    }
+    left |= ended && request.op != AFAR_OP_VALUE && !request.if_ok;
+    at += sizeof request + (request.op == AFAR_OP_WRITE ? request.args[1] : 0);
+  }
+  chain->held = 0;
+  return left;
+}
+
+/* A chain that still waits for slots needs none without its holds. It just goes, unless something has to be performed
+ * in any case. */
 static int forget_waiting(struct task *task, struct chain *chain) {
   for (struct chain **at = &task->waiting; *at; at = &(*at)->next) {
     if (*at != chain)
@@ -252,6 +276,10 @@ static int forget_waiting(struct task *task, struct chain *chain) {
     *at = chain->next;
     if (!*at)
       task->waiting_last = at;
+    if (end_holds(chain)) {
+      task_queue(task, chain);
+      return 1;
+    }
     for (uint32_t i = 0; i < chain->count; i++)
       chain->outcomes[i].state = OUTCOME_DONE;
     task_complete(task, chain, 0, FATE_DONE);

@@ -2,6 +2,9 @@
 
 local afar = require "afar"
 local probe = require "spec.support.probe"
+local requests = require "afar.requests"
+
+local POLLIN = 1
 
 describe("many children", function()
   local h = afar.here
@@ -172,6 +175,32 @@ describe("many waits", function()
       end
     end)
     for i = 1, 20 do assert.equal(size, got[i]) end
+  end)
+
+  it("for which there is no room yet, once given up, do what is to be done in any case, and no more", function()
+    local p = afar.here:fork()
+    local from = p:pipe2()
+    local marks, mark = p:pipe2()
+    local letters = p:ptr "abc"
+    local waits = {}
+    local function hold(more)
+      local r = requests.record(p)
+      r.direct = true -- not with the others, outside of the stub
+      waits[#waits + 1] = { r = r, hold = r:hold(from.number, POLLIN), more = more and more(r) }
+      return r:submit()
+    end
+    local function write(r, i, when) return r:call("write", when, mark.number, letters.address + i - 1, 1) end
+    for _ = 1, p.machine.hello.hold_slots do hold() end
+    hold(function(r) return { write(r, 1), write(r, 2, { always = true }), write(r, 3, { if_failed = r:value(-1) }) } end)
+    hold(function(r) return { write(r, 1) } end)
+    for i = #waits, 1, -1 do waits[i].r:end_hold() end
+    for _, wait in ipairs(waits) do
+      assert.is_nil(wait.r:wait())
+      assert.equal(-p.machine.sys.C.ECANCELED, wait.r:result(wait.hold))
+    end
+    mark:close()
+    assert.equal("bc", marks:read())
+    p:exit()
   end)
 
   it("that can't begin tell so, also where whoever came first has given up", function()
