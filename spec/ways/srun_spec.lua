@@ -91,6 +91,16 @@ describe("srun", function()
     assert.is_true(no_jobs())
   end)
 
+  it("awaits, when all are released, the sruns of those that have ended meanwhile", function()
+    local nodes = srun { nodes = 2 }
+    local commands = { nodes[1].machine.via, nodes[2].machine.via, nodes.root.machine.via }
+    here:kill(nodes[2].pid, "SIGKILL")
+    assert.is_true(probe.soon(function() return not nodes[2]:is_alive() end))
+    nodes:release()
+    for _, command in ipairs(commands) do assert.is_true(command:has_ended()) end
+    assert.is_true(no_jobs())
+  end)
+
   it("gives the allocation back that it still waits for", function()
     local nodes = srun { nodes = 3, exclusive = true }
     local err = raised.err(afar.timeout, 1, srun, { nodes = 1, exclusive = true })

@@ -47,10 +47,8 @@ function Allocation:__tostring() return ("job %s on %s"):format(self.job, table.
 
 --- Ends all its roots, and gives the allocation back (unless it was there before).
 function Allocation:release()
-  for _, root in ipairs(self) do
-    if root:is_alive() then root:disconnect() end
-  end
-  if self.root and self.root:is_alive() then self.root:disconnect() end
+  for _, root in ipairs(self) do root:disconnect() end -- also those that have ended: the commands that led there are awaited
+  if self.root then self.root:disconnect() end
 end
 
 local function check(p, o)
