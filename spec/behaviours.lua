@@ -157,8 +157,8 @@ PERS-04 | one that shared its parent's table, with children | afar/persistent: c
 PERS-05 | over the ssh connection that made it | afar/persistent: is reached over the ssh connection that made it, and over a new one
 PERS-06 | over another ssh connection | afar/persistent: is reached over the ssh connection that made it, and over a new one
 PERS-F01 | it is none until it is asked for | afar/persistent: is one only when it is asked for
-PERS-F02 | calls over a connection that breaks | afar/persistent: performs each call exactly once, however often the connection breaks
-PERS-F03 | children and fds stay meanwhile | afar/persistent: fds, children and data by name, for whoever comes
+PERS-F02 | calls over a connection that breaks | afar/session: performs each call exactly once, however often the connection breaks
+PERS-F03 | children and fds stay meanwhile | afar/kept: fds, children and data by name, for whoever comes
 SSH-01 | bytes from here to there | afar/stream: carries one channel though the reader of another has stopped
 SSH-02 | many channels at once | afar/stream: carries one channel though the reader of another has stopped; afar/birth: answer their first requests
 SSH-03 | a program over ssh | afar/ssh: works where the login shell is
