@@ -18,7 +18,7 @@ static void send_replies(struct server *server, const uint8_t *bytes, size_t len
     return persist_send(server, bytes, length);
   if (server->ring)
     return ring_send(server, bytes, length);
-  if (write_all(server->carrier, bytes, length) < 0)
+  if (write_all(server->carrier, bytes, length, write_wait) < 0)
     sys_exit(0);
 }
 
@@ -29,7 +29,7 @@ static void flush(struct server *server) {
 
 static void bell(struct server *server) {
   static const struct afar_reply message = {AFAR_TAG_BELL, 0, 0};
-  if (write_all(server->carrier, &message, sizeof message) < 0)
+  if (write_all(server->carrier, &message, sizeof message, write_wait) < 0)
     sys_exit(0);
 }
 

@@ -24,7 +24,7 @@ void mux_frame(uint32_t channel, enum afar_frame_type type, uint32_t value) {
 }
 
 void mux_flush(void) {
-  if (root.out_used > 0 && write_all(root.out, root.out_bytes, root.out_used) < 0)
+  if (root.out_used > 0 && write_all(root.out, root.out_bytes, root.out_used, ahead_wait) < 0)
     root_exit(0);
   root.out_used = 0;
 }

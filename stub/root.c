@@ -95,6 +95,8 @@ int64_t root_receive(int fd, void *to, size_t length, int flags, int fds[FDS_MAX
 
 static int64_t read_in(void) {
   int fds[FDS_MAX], fd_count = 0;
+  if (root.ahead.first)
+    return (int64_t)ahead_take(root.in_bytes);
   if (root.in_no_socket)
     return sys_read(root.in, root.in_bytes, MUX_SIZE);
   int64_t count = root_receive(root.in, root.in_bytes, MUX_SIZE, 0, fds, &fd_count);
@@ -173,13 +175,14 @@ static int64_t wait(struct epoll_event events[EVENTS], int64_t timeout) {
 /* Replies of channel 0 go before what channels bring, and each of these brings one frame. */
 void root_turn(void) {
   struct epoll_event events[EVENTS];
-  int in_ready = root.in_always, ran_out = 0;
+  int in_ready = 0, ran_out = 0;
   server_flush(&root.server);
   if (root.server.starting)
     handover_finish();
   if (root.server.ring && serve_ring())
     return;
-  int64_t count = wait(events, root.always || root.in_always ? 0 : -1);
+  in_ready = root.in_always || root.ahead.first;
+  int64_t count = wait(events, root.always || in_ready ? 0 : -1);
   for (int64_t i = 0; i < count; i++) {
     in_ready |= events[i].data == IN;
     ran_out |= events[i].data == TIMER;

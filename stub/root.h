@@ -60,6 +60,9 @@ struct root {
   struct block *blocks;
   uint32_t blocks_kept;
 
+  struct channel ahead;  /* only the list of its blocks: what was read ahead from the host */
+  uint32_t ahead_length; /* bytes of it */
+
   uint32_t out_used;
   uint8_t in_bytes[MUX_SIZE];
   uint8_t out_bytes[MUX_SIZE];
@@ -127,6 +130,14 @@ void pending_drop(struct channel *channel, size_t length);
 
 /* All are: how many that were. */
 size_t pending_clear(struct channel *channel);
+
+/* ---- ahead.c: what was read while nothing could be sent ---- */
+
+/* Waits for room in `fd`, as write_wait, and reads from the host meanwhile. */
+void ahead_wait(int fd);
+
+/* What came first of that, if there is any: at most a block's bytes. */
+size_t ahead_take(uint8_t *to);
 
 /* ---- callback.c ---- */
 

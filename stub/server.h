@@ -136,7 +136,10 @@ void hold_run(struct server *server);
 
 /* ---- io.c ---- */
 
-/* All of it: 0 or a negative errno. */
-int write_all(int fd, const void *bytes, size_t length);
+#define WRITE_LOOK 200 /* ms: so often also where nothing says that there is room */
+
+/* All of it: 0 or a negative errno. wait: for room in a non-blocking fd, or for a moment only. */
+int write_all(int fd, const void *bytes, size_t length, void (*wait)(int fd));
+void write_wait(int fd);
 
 #endif
