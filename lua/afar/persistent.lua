@@ -7,6 +7,7 @@ local gate = require "afar.gate"
 local handover = require "afar.handover"
 local ffi = require "ffi"
 local kept = require "afar.kept"
+local nursery = require "afar.nursery"
 local paths = require "afar.path"
 local process = require "afar.process"
 local sched = require "afar.sched"
@@ -19,6 +20,7 @@ local PR_SET_PDEATHSIG, SIGKILL = 1, 9
 local LOCK_EX, LOCK_NB = 2, 4
 local OTHERS_WRITE = 18 -- 0022
 local LOCK_PATIENCE = 5 -- seconds
+local PATIENCE = 1 -- seconds, in which the end of a process is known
 
 local function fail(p, path, message, fields) error(errors.new(p, "persistent", { path }, message, fields), 0) end
 
@@ -231,20 +233,48 @@ process.define("persistent", function(self, path, options)
   return self
 end)
 
---- Ends a persistent process, and its children with it.
-function persistent.exit(p, code)
-  local self, child = p.session, p.child
-  pcall(p.unlink, p, self.path)
+-- ---- its end ----
+
+--- Until a way to it works: what has broken already is mended by the session, which is over once it has been told to end.
+local function await_way(p)
+  local ok, err = pcall(p.syscall, p, "getpid")
+  if not ok and p:is_alive() then error(err, 0) end
+end
+
+--- Tells it to end, with its socket. Returns whether it has heard that; else it may have.
+local function tell(p, code)
+  local C = p.machine.sys.C
   local r = requests.record(p)
-  r.args = { n = 1, code or 0 }
-  r:call("exit_group", { flush = true }, code or 0)
+  r.args = { n = 1, code }
+  local heard = r:call("unlinkat", { always = true, may_fail = true }, C.AT_FDCWD, r:string(p.session.path), 0)
+  r:call("exit_group", { always = true, flush = true }, code)
   r:start() -- else, where that raises, the session goes on
-  self.left = true
+  p.session.left = true
   local broken = p.task:wait_break()
   if broken then sched.wait(broken) end
-  p.task:fail "eof"
+  -- A root's front, which brings its answers, ends at once with it.
+  local is_heard = r:result(heard) ~= nil or rawget(p, "front") ~= nil
+  p.task:fail(is_heard and "eof" or "lost")
   r:wait()
   process.gone(p)
+  return is_heard
+end
+
+--- Its way has broken: as far as its parent knows it has ended all the same.
+local function end_unheard(p, code)
+  local child = p.child
+  local status = child and child.parent:is_alive() and nursery.try(nursery.timeout, PATIENCE, child.wait, child)
+  if status then return status end
+  error(errors.new(p, "exit", { code }, "the way to it broke before it was heard of; it may still run", {
+    name = "lost", sent = true, hint = "where its socket is still there, reconnect",
+  }), 0)
+end
+
+--- Ends a persistent process, and its children with it. Raises where it is not known whether it has heard of it.
+function persistent.exit(p, code)
+  local child = p.child
+  await_way(p)
+  if not tell(p, code or 0) then return end_unheard(p, code or 0) end
   handover.reap(p)
   if not child or not child.parent:is_alive() then return end
   local ok, status = pcall(child.wait, child)

@@ -145,6 +145,29 @@ describe("a persistent process", function()
     root:disconnect()
   end)
 
+  it("may still run when its way has broken as it was told to end: that is said, and its socket is still there", function()
+    local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
+    local p = root:fork():persistent(path)
+    rawset(p, "syscall", function(self, ...)
+      rawset(self, "syscall", nil)
+      local result = self:syscall(...)
+      afar.here:kill(root.pid, "SIGSTOP") -- it brings nothing more
+      return result
+    end)
+    local err
+    afar.nursery(function(n)
+      n:spawn(function() err = error_of(p.exit, p) end)
+      assert.is_true(probe.soon(function() return p.session.left end))
+      afar.here:kill(root.pid, "SIGKILL")
+    end)
+    assert.equal("lost", err.name)
+    assert.matches("the way to it broke before it was heard of; it may still run; where its socket is still there, reconnect$", tostring(err))
+    assert.is_true(probe.runs(p.pid))
+    root:disconnect()
+    afar.reconnect(path):exit()
+    assert.is_true(probe.soon(function() return not probe.runs(p.pid) end))
+  end)
+
   it("is not lost to a way that ends as it has just been found", function()
     local function new_root() return afar.here:bootstrap { "sh", "-c", afar.SCRIPT } end
     local root, found = new_root(), 0
