@@ -119,7 +119,8 @@ function Recorder:release(...)
     self.results = nil
     clear(sheet.places)
     clear(sheet.made)
-    sheet.late.n, sheet.memory.n = 0, 0
+    clear(sheet.late)
+    sheet.memory.n = 0
     sheet_count = sheet_count + 1
     sheets[sheet_count] = sheet
   end

@@ -28,4 +28,20 @@ describe("a call leaves", function()
     end)
     assert.is_true(bytes < 256 * 200, bytes)
   end)
+
+  it("no hold on its process, when its chain was given up", function()
+    local kept = setmetatable({}, { __mode = "k" })
+    coroutine.wrap(function()
+      local p = afar.here:fork()
+      kept[p] = true
+      pcall(p.chain, p, function(c)
+        c:open "/etc/passwd"
+        error "given up"
+      end)
+      p:exit()
+    end)()
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(next(kept))
+  end)
 end)
