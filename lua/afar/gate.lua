@@ -1,4 +1,5 @@
---- What a root does for its channels is either done before it becomes persistent, or after that: not while its stream changes hands.
+--- What a root does for its channels is either done before it becomes persistent, or after that: not while its stream changes hands. And
+--- what any process is to hand over goes by the carrier that it has then.
 
 local loop = require "afar.loop"
 local sched = require "afar.sched"
@@ -26,10 +27,10 @@ local function leave(p, routine, ok, ...)
   return ...
 end
 
---- f(...); in a root that is becoming persistent, once it is.
+--- f(...); in a root that is becoming persistent, once it is, and is reached again.
 ---@param p afar.Process
 function gate.pass(p, f, ...)
-  if not p.is_root then return f(...) end
+  if not p.is_root and not rawget(p, "gate_waiting") then return f(...) end
   local routine = sched.current() or "none"
   local inside = rawget(p, "gate_inside")
   if not inside then

@@ -148,7 +148,11 @@ local function refuse_crowd(p, path)
 end
 
 local function become(p, path, socket, lease)
-  if p.is_root then handover.prepare(p, path) end
+  if p.is_root then
+    handover.prepare(p, path)
+  else
+    gate.close(p)
+  end
   local id, facts = session.new_id(), facts_of(p, path, lease)
   local block = kept.first_block(facts)
   local memory = { address = p.space:alloc(p, #block), size = #block }

@@ -4,6 +4,8 @@ local afar = require "afar"
 local other = require "spec.support.other_host"
 local probe = require "spec.support.probe"
 local raised = require "spec.support.raised"
+local sched = require "afar.sched"
+local session = require "afar.session"
 local ways = require "spec.support.ways"
 
 describe("a root", function()
@@ -189,6 +191,24 @@ describe("a root", function()
     assert.equal("y", got)
     assert.equal(5, status.code)
     probe.works(inert)
+    root:exit()
+    root:disconnect()
+  end)
+
+  it("has those wait who clone before it is reached again", function()
+    local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
+    local connect, child = session.connect, nil
+    afar.nursery(function(n)
+      function session.connect(...)
+        session.connect = connect
+        n:spawn(function() child = root:fork() end)
+        for _ = 1, 10 do sched.turn() end
+        return connect(...)
+      end
+      root:persistent(path)
+    end)
+    probe.works(child)
+    child:exit()
     root:exit()
     root:disconnect()
   end)

@@ -5,6 +5,8 @@ local lfs = require "lfs"
 local monotonic = require("afar.loop").monotonic
 local other = require "spec.support.other_host"
 local probe = require "spec.support.probe"
+local sched = require "afar.sched"
+local session = require "afar.session"
 local superuser = require "spec.support.superuser"
 local raised = require "spec.support.raised"
 local sshd = require "spec.support.sshd"
@@ -192,6 +194,27 @@ describe("a persistent process", function()
     assert.is_true(stays or monotonic() - left >= 1)
     assert.is_true(probe.soon(function() return not probe.runs(pid) and not probe.runs(child) end))
     assert.is_nil(lfs.symlinkattributes(path))
+  end)
+
+  it("has those wait who clone before it is reached again", function()
+    local over = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
+    for _, way in ipairs { afar.here, over } do
+      local p = way:fork()
+      local connect, child = session.connect, nil
+      afar.nursery(function(n)
+        function session.connect(...)
+          session.connect = connect
+          n:spawn(function() child = p:fork() end)
+          for _ = 1, 10 do sched.turn() end
+          return connect(...)
+        end
+        p:persistent(path)
+      end)
+      probe.works(child)
+      child:exit()
+      p:exit()
+    end
+    over:disconnect()
   end)
 
   it("is none while others wait for more answers than it can keep", function()
