@@ -121,10 +121,15 @@ end
 --- Seconds between pings, and how many may be missed, for machines connected from now on.
 function machine.set_pings(seconds, missed) machine.ping_seconds, machine.pings_missed = seconds, missed or 3 end
 
+--- Where its connection has ended: no more pings.
+function Machine:rest()
+  if self.timer and self.stream:state() ~= "open" then self.timer.f = nil end -- or it would hold the machine until it comes up
+end
+
 --- Ends the connection: all that runs there below the root ends too.
 function Machine:close()
   self.stream:close()
-  if self.timer then self.timer.f = nil end -- or it would hold the machine until it comes up
+  self:rest()
   local finish = self.finish
   self.finish = nil
   if finish then finish() end

@@ -90,17 +90,28 @@ local function drain_all()
   for machine in pairs(far) do stdio.drain(machine) end
 end
 
+--- Once nothing can come any more, as its connection has ended by itself, the machine is not held by this.
+local function forget_later(machine, routines)
+  for _, routine in ipairs(routines) do sched.join(routine) end
+  machine:rest()
+  if far[machine] ~= routines then return end
+  far[machine] = nil
+  count = count - 1
+end
+
 --- Lays the standard fds of a far machine, before anything else is done there.
 function stdio.lay(machine)
   local r = requests.record(machine.root)
   local out, err = record(r, machine, 1), record(r, machine, 2)
   r:submit()
   sched.start(function() r:wait() end)
-  far[machine] = {
+  local routines = {
     sched.start(show, machine, out, 1),
     sched.start(show, machine, err, 2),
   }
+  far[machine] = routines
   count = count + 1
+  sched.start(forget_later, machine, routines)
   if not stdio.hooked then
     stdio.hooked = true
     exit.add(drain_all)

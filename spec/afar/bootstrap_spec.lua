@@ -72,6 +72,20 @@ describe("a bootstrap", function()
     end)
   end)
 
+  it("that has ended by itself leaves nothing, once nobody holds its root", function()
+    local command
+    coroutine.wrap(function()
+      local root = here:bootstrap { "sh", "-c", afar.SCRIPT }
+      command = root.machine.via.pid
+      here:kill(root.pid, "SIGKILL")
+      assert.is_true(probe.soon(function() return not root:is_alive() end))
+    end)()
+    assert.is_true(probe.soon(function()
+      collectgarbage()
+      return probe.status(command, "State") == nil
+    end, 10))
+  end)
+
   it("goes through any pair of pipes", function()
     with({ "sh", "-c", "cat 2>/dev/null | sh | cat" }, works)
     with({ "sh", "-c", "cat 2>/dev/null | busybox sh | cat" }, works)
