@@ -169,13 +169,14 @@ end
 local heads = {}
 
 local function heads_of(machine, is_root)
-  local key = machine.sys.name .. (is_root and " root" or "")
+  local sys = machine.sys -- and not the machine, which would stay as long as this
+  local key = sys.name .. (is_root and " root" or "")
   if not heads[key] then
     heads[key] = setmetatable({}, {
       __index = function(list, name)
         if type(name) ~= "string" then return false end
-        local nr, blocks = machine.sys.nr[name], may_block[name]
-        local head = nr and is_simple(machine.sys, name) and not (blocks and is_root) and nr + (blocks and FLUSH * 2 ^ 16 or 0)
+        local nr, blocks = sys.nr[name], may_block[name]
+        local head = nr and is_simple(sys, name) and not (blocks and is_root) and nr + (blocks and FLUSH * 2 ^ 16 or 0)
         list[name] = head or false
         return head
       end,
