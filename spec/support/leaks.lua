@@ -191,6 +191,7 @@ function leaks.check(before, patience)
     pause(0)
     local left = compare(before)
     if #left == 0 or system.monotime() - start > (patience or PATIENCE) then return left end
+    jit.flush() -- what is compiled holds the functions that a loop has called, and so what they have held
     pause(0.02)
   end
 end

@@ -44,4 +44,23 @@ describe("looking for what was left behind", function()
     os.execute "sleep 0.5 </dev/null >/dev/null 2>&1 &"
     assert.same({}, leaks.check(before))
   end)
+
+  it("does not mind what only compiled code still holds", function()
+    local afar = require "afar"
+    local probe = require "spec.support.probe"
+    afar.here:getpid()
+    before = leaks.snapshot()
+    local TEXT = [[
+      local here, probe = ...
+      local p, tries = here:fork(), 0
+      probe.soon(function()
+        tries = tries + 1
+        return tries > 3 or not probe.runs(p.pid)
+      end)
+    ]]
+    for _ = 1, 60 do -- each a function of its own, as those of tests are
+      coroutine.wrap(assert(loadstring(TEXT)))(afar.here, probe)
+    end
+    assert.same({}, leaks.check(before))
+  end)
 end)
