@@ -44,7 +44,7 @@ local function perform(process, events, fd, head, length, bytes, flags)
   end
   local fate
   if id then result, fate = sched.wait(id) end
-  if not bytes and not fate and result and result >= 0 then data = ffi.string(place, math.min(result, length)) end
+  if not bytes and not fate and result and result >= 0 then data = space.arena:string(address, math.min(result, length)) end
   native.afar_heap_free(space.heap, address, length)
   return result, data, fate
 end

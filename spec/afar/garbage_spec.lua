@@ -1,6 +1,7 @@
 --- What calls leave for the garbage collector: counted, with the collector stopped.
 
 local afar = require "afar"
+local other_host = require "spec.support.other_host"
 
 describe("a call leaves", function()
   --- Bytes a call of `f`.
@@ -18,6 +19,23 @@ describe("a call leaves", function()
   it("nothing, where it takes and answers numbers", function()
     assert.is_true(garbage(5000, function() afar.here:getppid() end) < 8)
     assert.is_true(garbage(5000, function() afar.here:syscall("getppid") end) < 8)
+  end)
+
+  it("some megabytes at most, where it reads many", function()
+    local most = tonumber(other_host.run [[
+      local p = require("afar").here:fork()
+      local file = p:open("/dev/shm", "O_TMPFILE|O_RDWR", 384)
+      file:ftruncate(2000 * 65536)
+      for i = 0, 1999 do file:pwrite(("%8d"):format(i), i * 65536) end -- or all were one string
+      collectgarbage()
+      local before, most = collectgarbage "count", 0
+      for _ = 1, 2000 do
+        assert(#file:read(65536) == 65536)
+        most = math.max(most, collectgarbage "count" - before)
+      end
+      print(most)
+    ]])
+    assert.is_true(most < 8 * 1024, most)
   end)
 
   it("no lists that grow with each chain", function()
