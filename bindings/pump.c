@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -30,9 +32,20 @@ static void on_ready(struct ev_loop *ev, ev_io *io, int events) {
   pump_run(io->data);
 }
 
+/* To splice from a stream its reader has to know of it, who else would read more than a frame at once. */
+static void prepare_splices(struct pump *pump) {
+  struct stat stat;
+  struct stream *stream = pump->from ? pump->from->stream : NULL;
+  if (!stream || stream->below || stream->ring.at || fstat(pump->fd, &stat) < 0 || !S_ISFIFO(stat.st_mode))
+    return;
+  pump->splices = 1;
+  stream->splices++;
+}
+
 void pump_start_fd(struct channel *from, struct channel *to, int fd, uint64_t most, uint64_t id) {
   struct pump *pump = new_pump(from, to, most, id);
   pump->fd = fd;
+  prepare_splices(pump);
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
   ev_io_init(&pump->io, on_ready, fd, from ? EV_WRITE : EV_READ);
   pump->io.data = pump;
@@ -82,6 +95,8 @@ void pump_stop(struct pump *pump) {
   loop_complete(pump->loop, pump->id, (int64_t)pump->moved, FATE_DONE);
   if (pump->fd >= 0)
     ev_io_stop(pump->loop->ev, &pump->io);
+  if (from && from->stream && pump->splices)
+    from->stream->splices--;
   free(pump);
   if (from)
     from->pump = NULL, channel_unref(from);
@@ -126,6 +141,36 @@ size_t pump_data(struct pump *pump, const char *data, size_t length) {
   if (before > length)
     channel_took(pump->from, before - length);
   return before - length;
+}
+
+static int is_full(int fd) {
+  struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+  return poll(&poll_fd, 1, 0) == 0;
+}
+
+/* Whatever has come before has gone out, and there is room as far as is known. */
+static int can_splice(const struct pump *pump) {
+  const struct channel *from = pump->from;
+  return pump->splices && !pump->slot && !ev_is_active(&pump->io) && bytes_length(&from->in) == 0 && !from->ended &&
+         !from->closing;
+}
+
+long pump_splice(struct pump *pump, int in, size_t most) {
+  if (most > pump->left)
+    most = (size_t)pump->left;
+  if (most == 0 || !can_splice(pump))
+    return -EOPNOTSUPP;
+  ssize_t count = splice(in, NULL, pump->fd, NULL, most, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (count < 0 && errno == EAGAIN)
+    return is_full(pump->fd) ? -EOPNOTSUPP : -EAGAIN;
+  if (count < 0)
+    return errno == EINTR ? -EINTR : -EOPNOTSUPP; /* what is wrong is seen by reading, or writing */
+  pump->left -= (uint64_t)count;
+  pump->moved += (uint64_t)count;
+  channel_took(pump->from, (size_t)count);
+  if (pump->left == 0)
+    pump_stop(pump);
+  return count;
 }
 
 /* From a channel to wherever it goes. */

@@ -18,7 +18,8 @@ struct pump {
   struct channel *from, *to; /* a reference to each; NULL: the fd */
   int fd;
   ev_io io;
-  uint64_t id; /* completes with the bytes that were moved */
+  unsigned splices : 1; /* what comes for the fd may go there from the stream's own, without a copy */
+  uint64_t id;          /* completes with the bytes that were moved */
   uint64_t left, moved;
   /* What has just arrived for the fd, and goes out with what comes in the same read: pieces of the stream's buffer.
    * `in` of the channel is empty meanwhile. */
@@ -37,6 +38,10 @@ void pump_start_fd(struct channel *from, struct channel *to, int fd, uint64_t mo
 void pump_run(struct pump *pump);
 /* Bytes that have just arrived at `from`, where none wait: how many of them were taken. */
 size_t pump_data(struct pump *pump, const char *data, size_t length);
+/* Moves up to `most` of the bytes that come next for `from` to the pump's fd, from `in`, where they are still to be
+ * read: how many, 0 at the end of `in`, or a negative errno. -EOPNOTSUPP: they have to be read. The pump may be gone
+ * afterwards. */
+long pump_splice(struct pump *pump, int in, size_t most);
 /* Ends it where it is. */
 void pump_stop(struct pump *pump);
 

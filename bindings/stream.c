@@ -9,7 +9,10 @@
 
 #include "pump.h"
 
-enum { PROBE = 1 }; /* what a ping carries whose answer is timed */
+enum {
+  PROBE = 1, /* what a ping carries whose answer is timed */
+  READS = 32 /* in one turn: where payload is spliced a frame takes two */
+};
 
 struct out_fd {
   uint64_t offset; /* in all that was ever sent */
@@ -394,18 +397,53 @@ static void feed(struct stream *stream, const char *data, size_t length) {
     pump_run(stream->gathering);
 }
 
-static void on_readable(struct ev_loop *ev, ev_io *io, int events) {
-  (void)ev, (void)events;
+/* Payload that goes into a pipe, from that of the stream's fd, of which nothing behind it was read yet: how much has
+ * gone, 0 at the end, or a negative errno. -EOPNOTSUPP: it has to be read. */
+static long splice_payload(struct stream *stream) {
+  struct channel *channel = stream->splices && stream->payload_left > 0 ? find(stream, stream->frame.channel) : NULL;
+  if (!channel || !channel->pump || channel->pump->from != channel)
+    return -EOPNOTSUPP;
+  uint64_t most = stream->payload_left < channel->granted ? stream->payload_left : channel->granted;
+  long count = pump_splice(channel->pump, stream->in_fd, (size_t)most);
+  if (count > 0) {
+    stream->received += (uint64_t)count;
+    stream->pings = 0;
+    stream->payload_left -= (size_t)count;
+    channel->granted -= (uint64_t)count;
+  }
+  return count;
+}
+
+/* Where payload may be spliced, not more than the rest of a header, or of a payload. */
+static size_t to_read(const struct stream *stream, size_t most) {
+  size_t left = stream->payload_left > 0 ? stream->payload_left : sizeof stream->frame - stream->frame_have;
+  return stream->splices && stream->state == STREAM_OPEN && left < most ? left : most;
+}
+
+/* Whether more may be there already: not where less came than was asked for. */
+static int take_in(struct stream *stream) {
   static char buffer[128 * 1024];
-  struct stream *stream = io->data;
-  ssize_t count = read(stream->in_fd, buffer, sizeof buffer);
+  long count = splice_payload(stream);
+  int spliced = count != -EOPNOTSUPP;
+  if (!spliced) {
+    count = read(stream->in_fd, buffer, to_read(stream, sizeof buffer));
+    count = count < 0 ? -errno : count;
+  }
   ring_look(&stream->ring); /* what was written there before comes first */
   if (stream->state == STREAM_ENDED)
-    return;
-  if (count > 0)
-    return feed(stream, buffer, (size_t)count);
-  if (count == 0 || (errno != EAGAIN && errno != EINTR))
-    stream_end(stream, count == 0 ? 0 : errno, NULL);
+    return 0;
+  if (count == 0 || (count < 0 && count != -EAGAIN && count != -EINTR))
+    stream_end(stream, (int)-count, NULL);
+  else if (count > 0 && !spliced)
+    feed(stream, buffer, (size_t)count);
+  int short_ = spliced && stream->payload_left > 0;
+  return count > 0 && !short_ && stream->splices > 0 && stream->state != STREAM_ENDED;
+}
+
+static void on_readable(struct ev_loop *ev, ev_io *io, int events) {
+  (void)ev, (void)events;
+  for (int left = READS; left > 0 && take_in(io->data); left--)
+    ;
 }
 
 static int on_below_data(struct sink *sink, const char *data, size_t length) {

@@ -53,6 +53,7 @@ struct stream {
   struct channel **channels;
   uint32_t channels_size;
   struct pump *gathering; /* has taken pieces of what is being fed, and not sent them */
+  unsigned splices;       /* pumps to which payload may go without being read */
   struct bytes fd_ids;    /* uint64_t ids of those who wait for an fd sent by stream_send_fd() */
 
   uint64_t open_id;     /* completes when the hello is there, or the stream has ended */

@@ -81,6 +81,78 @@ describe("a stream", function()
     child:check()
   end)
 
+  --- Bytes that the host has read so far, by read(2) and the like.
+  local function bytes_read() return tonumber(io.open("/proc/self/io"):read("*a"):match "rchar: (%d+)") end
+
+  it("brings a file here without reading its bytes, as far as the pipe to it takes them", function()
+    local dir = afar.here:mkdtemp()
+    local all = ("0123456789abcde\n"):rep(50000)
+    afar.here:write_file(dir .. "/source", all, { sync = false })
+    local before = bytes_read()
+    root:copy_to(dir .. "/source", afar.here, dir .. "/target", { sync = false, progress = false })
+    assert.is_true(bytes_read() - before < #all / 2)
+    assert.is_true(afar.here:read_file(dir .. "/target") == all)
+    afar.here:remove_tree(dir)
+  end)
+
+  it("brings a file here while all else goes on as it comes", function()
+    local dir = afar.here:mkdtemp()
+    local source, target = dir .. "/source", dir .. "/target"
+    local parts = {}
+    for i = 1, 200000 do parts[i] = ("%d: %x\n"):format(i, i * i) end
+    local all = table.concat(parts):rep(8)
+    afar.here:write_file(source, all, { sync = false })
+    local calls, lines = 0, ""
+    afar.nursery(function(n)
+      local copied = false
+      n:spawn(function()
+        root:copy_to(source, afar.here, target, { sync = false, progress = false })
+        copied = true
+      end)
+      n:spawn(function()
+        while not copied do
+          assert.equal(root.pid, root:getpid())
+          calls = calls + 1
+        end
+      end)
+      n:spawn(function() lines = root:run({ "sh", "-c", "i=0; while [ $i -lt 500 ]; do echo $i; i=$((i+1)); done" }).stdout end)
+    end)
+    assert.is_true(calls > 0)
+    assert.equal(499, tonumber(lines:match "(%d+)\n$"))
+    assert.is_true(afar.here:read_file(target) == all)
+    afar.here:remove_tree(dir)
+  end)
+
+  it("brings a file into a pipe up to where it is told to stop, and goes on from there", function()
+    local file = root:open("/dev/shm", "O_TMPFILE|O_RDWR", 0x180)
+    local all = {}
+    for i = 1, 200000 do all[i] = ("%08x"):format(i * 7919) end
+    all = table.concat(all):rep(8)
+    file:write(all)
+    file:lseek(0, "SEEK_SET")
+    local channel, finish = attach.copy(root, file, "r")
+    finish()
+    local read_end, write_end = spawn.pipe()
+    local got = {}
+    for i = 1, 100 do
+      local part, moved, left = 1 + i * 7907 % 100000, nil, 0
+      afar.nursery(function(n)
+        n:spawn(function() moved = pump.out(channel, write_end, part) end)
+        left = part
+        while left > 0 do
+          sched.wait_fd(read_end, "r")
+          got[#got + 1] = spawn.read(read_end, math.min(left, 20000))
+          left = left - #got[#got]
+        end
+      end)
+      assert.equal(part, moved)
+    end
+    spawn.close(write_end)
+    spawn.close(read_end)
+    assert.is_true(table.concat(got) .. pump.read_all(channel) == all)
+    file:close()
+  end)
+
   it("goes on writing to who has only ended to write", function()
     local a, b = root:socketpair()
     local channel = attach.channel(root, a, "rw")
