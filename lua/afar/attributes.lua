@@ -28,7 +28,7 @@ end
 local function record_answer(r, number, size, decode)
   local at = r:scratch(size)
   local ref = r:call("prctl", nil, number, at, 0, 0, 0)
-  local data = r:fetch(at, size, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, at, size)
   return function(r_) return decode(r_:data(data)) end, ref
 end
 
@@ -87,7 +87,7 @@ end
 process.define_recorded("capget", function(r, p, pid)
   local at = r:scratch(24)
   local ref = r:call("capget", nil, cap_header(r, pid and pids.near(pid, p, "capget") or 0), at)
-  local data = r:fetch(at, 24, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, at, 24)
   return function(r_)
     local words, sets = ffi.new "uint32_t[6]", {}
     ffi.copy(words, r_:data(data), 24)
@@ -128,7 +128,7 @@ process.define_recorded("prlimit", function(r, p, pid, resource, new)
     new_at = r:bytes(ffi.string(both, 16))
   end
   local ref = r:call("prlimit64", { as = "prlimit" }, pid and pids.near(pid, p, "prlimit") or 0, number, new_at, old_at)
-  local data = r:fetch(old_at, 16, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, old_at, 16)
   return function(r_)
     local words = ffi.new "uint64_t[2]"
     ffi.copy(words, r_:data(data), 16)
@@ -158,7 +158,7 @@ local CPU_BYTES = 1024 -- 8192 CPUs, the most that the kernel can have
 process.define_recorded("sched_getaffinity", function(r, p, pid)
   local at = r:scratch(CPU_BYTES)
   local ref = r:call("sched_getaffinity", nil, pid and pids.near(pid, p, "sched_getaffinity") or 0, CPU_BYTES, at)
-  local data = r:fetch(at, CPU_BYTES, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, at, CPU_BYTES)
   return function(r_)
     local list, bytes = {}, r_:data(data)
     for i = 0, math.min(r_:result(ref), #bytes) * 8 - 1 do

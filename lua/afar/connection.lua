@@ -78,7 +78,7 @@ local function error_option(r, number)
   local C = r.sys.C
   local value, length = r:bytes("\0\0\0\0"), r:bytes("\4\0\0\0")
   local ref = r:call("getsockopt", nil, number, C.SOL_SOCKET, C.SO_ERROR, value, length)
-  return r:fetch(value, 4, { if_ok = ref, aside = true })
+  return r:fetch_of(ref, value, 4)
 end
 
 local function record_outcome(r, number, o)

@@ -29,7 +29,7 @@ function counter.record_read(r, fd, call)
   local at = r:scratch(8)
   r:hold(number, 1, { as = call })
   local ref = r:call("read", { as = call, expect = 8 }, number, at, 8)
-  local data = r:fetch(at, 8, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, at, 8)
   return function(r_) return counter.decode(r_:data(data)) end, ref
 end
 

@@ -75,7 +75,7 @@ local function record_wait(r, epfd, maxevents, waits)
   maxevents = math.min(maxevents, math.floor(r:fetch_most(at, maxevents * size) / size))
   if waits then r:hold(number, 1, { as = "epoll_wait" }) end
   local ref = r:call("epoll_pwait", { as = "epoll_wait" }, number, at, maxevents, 0, 0, 8)
-  local data = r:fetch(at, maxevents * size, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, at, maxevents * size)
   return function(r_) return decode(r_.sys, r_:data(data), r_:result(ref)) end, ref
 end
 

@@ -38,11 +38,14 @@ local function opened_fd(r, ref)
   return fds.new(r.process, r:result(ref), kind)
 end
 
+local OPENS = {} -- call -> how it is recorded
+for _, name in ipairs { "open", "openat" } do OPENS[name] = { as = name, flush = true } end
+
 local function record_open(r, as, dirfd, name, flags, mode)
   local C = r.sys.C
   flags = r.sys:const(flags or "O_RDONLY", "O_", as)
   flags = tonumber(bit.bor(flags, C.O_CLOEXEC))
-  local ref = r:call("openat", { as = as, flush = true }, dirfd, r:string(name), flags, loadmode(mode or 438, as))
+  local ref = r:call("openat", OPENS[as], dirfd, r:string(name), flags, loadmode(mode or 438, as))
   r:put_off(record_kind, ref)
   return opened_fd, ref
 end
@@ -167,7 +170,7 @@ local function bring_stat(r, ref, at, ptr)
     ref.pointer = ptr
     return given_pointer, ref
   end
-  ref.fetched = r:fetch(at, stats.size(r.machine), { if_ok = ref, aside = true })
+  ref.fetched = r:fetch_of(ref, at, stats.size(r.machine))
   return decoded_stat, ref
 end
 
@@ -203,7 +206,7 @@ local function record_readlink(r, as, dirfd, name, ptr)
   end
   local at = r:scratch(PATH_MAX)
   local ref = r:call("readlinkat", { as = as }, dirfd, where, at, PATH_MAX)
-  local data = r:fetch(at, ref + 0, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, at, ref + 0)
   return function(r_) return r_:data(data) end, ref
 end
 
@@ -218,7 +221,7 @@ end)
 process.define_recorded("getcwd", function(r)
   local at = r:scratch(PATH_MAX)
   local ref = r:call("getcwd", nil, at, PATH_MAX)
-  local data = r:fetch(at, ref + -1, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, at, ref + -1)
   return function(r_) return r_:data(data) end, ref
 end)
 
@@ -313,7 +316,7 @@ end)
 
 --- Two numbers that a call puts into memory, as two handles.
 local function pair(r, at, made, kind)
-  local data = r:fetch(at, 8, { if_ok = made, aside = true })
+  local data = r:fetch_of(made, at, 8)
   local function handle(index)
     return function(r_)
       return fds.new(r_.process, u32(r_:data(data), 4 * index + 1), kind)

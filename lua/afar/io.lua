@@ -34,7 +34,7 @@ end
 function io.fetch_result(r, address, most, result)
   local step, refs = r:fetch_most(address, most), {}
   for at = 0, most - 1, step do
-    refs[#refs + 1] = r:fetch(address + at, result - at, { if_ok = result, aside = true }, step)
+    refs[#refs + 1] = r:fetch_of(result, address + at, result - at, step)
   end
   if #refs == 1 then
     return function(r_) return r_:data(refs[1]) or "" end
@@ -80,7 +80,7 @@ local function fetched(r, ref) return r:data(ref.fetched) or "" end
 --- What a call that has read gives: its bytes. No closure where they come in one piece.
 local function bring(r, address, length, ref)
   if length == 0 or r:fetch_most(address, length) < length then return io.fetch_result(r, address, length, ref), ref end
-  ref.fetched = r:fetch(address, ref, { if_ok = ref, aside = true }, length)
+  ref.fetched = r:fetch_of(ref, address, ref, length)
   return fetched, ref
 end
 
@@ -107,12 +107,14 @@ local function read_length(call, length)
   return math.min(length, READ_MOST)
 end
 
+local AS_READ = { as = "read" }
+
 local function record_read(r, fd, length)
   if pointer.is(length) then return read_pointer(r, "read", fd, length) end
   length = read_length("read", length)
   local number = fds.near(fd, r.process, "read")
   local address = r:scratch(math.max(length, 1))
-  if not never_waits(fd) then r:hold(number, POLLIN, { as = "read" }) end
+  if not never_waits(fd) then r:hold(number, POLLIN, AS_READ) end
   local ref = read_call(r, type(fd) == "table" and fd or {}, number, address, length)
   return bring(r, address, length, ref)
 end
@@ -276,11 +278,15 @@ fds.define_recorded("pwrite", record_pwrite)
 
 local function nothing() end
 
+local ALWAYS, OF = { always = true, aside = true }, { aside = true }
+
 --- Within a chain: performed whenever what it closes was opened, whatever else failed.
 local function record_close(r, fd)
   local number = fds.near(fd, r.process, "close")
   local source = requests.source(number)
-  local ref = r:call("close", { if_ok = source, always = not source, aside = true }, number)
+  OF.if_ok = source
+  local ref = r:call("close", source and OF or ALWAYS, number)
+  OF.if_ok = nil
   if getmetatable(fd) == fds.Fd then fds.forget(fd) end
   chain.forget(fd)
   return nothing, ref

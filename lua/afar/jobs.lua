@@ -68,7 +68,7 @@ local function record_get(name, request)
   fds.define_recorded(name, function(r, fd)
     local at = r:scratch(4)
     local ref = r:call("ioctl", { as = name }, fds.near(fd, r.process, name), r.sys.C[request], at)
-    local data = r:fetch(at, 4, { if_ok = ref, aside = true })
+    local data = r:fetch_of(ref, at, 4)
     return function(r_) return u32(r_:data(data)) end, ref
   end)
 end

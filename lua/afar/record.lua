@@ -373,6 +373,14 @@ function Recorder:fetch(address, length, o, most)
   return fetch_in_place(self, address, length, most, if_ok, if_failed)
 end
 
+--- As fetch, of what the request `ref` has put there, if it has succeeded; nothing else depends on it.
+---@param ref afar.Ref
+function Recorder:fetch_of(ref, address, length, most)
+  most = most or (type(length) == "number" and length) or self.machine.read_max
+  if self.process.space:in_place(address, most) then return fetch_in_place(self, address, length, most, ref.index) end
+  return put(self, OP.READ, condition(self, ref, IF_OK), 0, "memory read", address, length)
+end
+
 --- As fetch, with the condition of an attempt().
 ---@param source? afar.Ref
 function Recorder:attempt_fetch(source, address, length, most)

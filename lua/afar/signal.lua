@@ -73,7 +73,7 @@ process.define_recorded("sigprocmask", function(r, _, how, set)
   local number = how and r.sys:const(how, "SIG_", "sigprocmask") or SIG_BLOCK
   local new = set ~= nil and r:bytes(encode(r.sys, set, "sigprocmask")) or 0
   local ref = r:call("rt_sigprocmask", { as = "sigprocmask" }, number, new, old, 8)
-  local data = r:fetch(old, 8, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, old, 8)
   return function(r_) return decode(r_.sys, r_:data(data)) end, ref
 end)
 
@@ -110,7 +110,7 @@ process.define_recorded("sigaction", function(r, _, signal, action)
   local old = r:scratch(32)
   local new = action ~= nil and encode_action(r, action) or 0
   local ref = r:call("rt_sigaction", { as = "sigaction" }, signals.number(r.sys, signal, "sigaction"), new, old, 8)
-  local data = r:fetch(old, 32, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, old, 32)
   return function(r_) return decode_action(r_.sys, r_:data(data)) end, ref
 end)
 

@@ -43,7 +43,7 @@ end
 function socket.name_room(r)
   local name, length = r:scratch(NAME_MOST), r:bytes("\128\0\0\0")
   return name, length, function(after)
-    local data = r:fetch(name, requests.load32(length, after), { if_ok = after, aside = true }, NAME_MOST)
+    local data = r:fetch_of(after, name, requests.load32(length, after), NAME_MOST)
     return function(r_) return address.unpack(r_.sys, r_:data(data) or EMPTY) end
   end
 end
@@ -195,7 +195,7 @@ fds.define_recorded("getsockopt", function(r, fd, ...)
   local size = sockopt.size(r.sys, option)
   local at, length = r:scratch(size), r:bytes(little_endian(size))
   local ref = r:call("getsockopt", nil, number, option.level, option.number, at, length)
-  local data = r:fetch(at, requests.load32(length, ref), { if_ok = ref, aside = true }, size)
+  local data = r:fetch_of(ref, at, requests.load32(length, ref), size)
   return function(r_) return sockopt.decode(r_.sys, option, r_:data(data)) end, ref
 end)
 

@@ -51,7 +51,7 @@ local function record(r, as, call, what, ptr)
   local size = ffi.sizeof(r.sys.ctype.statfs)
   local at = r:scratch(size)
   local ref = r:call(call, { as = as }, what, at)
-  local data = r:fetch(at, size, { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, at, size)
   return function(r_) return decode(r_.sys, r_:data(data)) end, ref
 end
 

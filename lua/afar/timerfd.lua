@@ -30,7 +30,7 @@ local function new_value(r, value)
 end
 
 local function fetch(r, at, ref)
-  local data = r:fetch(at, ffi.sizeof(r.sys.ctype.itimerspec), { if_ok = ref, aside = true })
+  local data = r:fetch_of(ref, at, ffi.sizeof(r.sys.ctype.itimerspec))
   return function(r_) return clock.decode_itimerspec(r_.sys, r_:data(data)) end, ref
 end
 

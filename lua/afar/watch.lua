@@ -126,7 +126,7 @@ local function serve(self)
     r.direct = true
     r:hold(self.epoll, POLLIN)
     local count = r:call("epoll_pwait", nil, self.epoll, at, EVENTS, 0, 0, 8)
-    local data = r:fetch(at, EVENTS * size, { if_ok = count, aside = true })
+    local data = r:fetch_of(count, at, EVENTS * size)
     self.hold = r
     if not pcall(r.submit, r) or r:wait() then break end
     local bytes = r:data(data) or ""
