@@ -1,6 +1,7 @@
 --- A handle to an open file: a number together with the fd table that it is valid in.
 
 local colon = require "afar.colon"
+local later = require "afar.later"
 local requests = require "afar.requests"
 local errors = require "afar.error"
 local nearest = require "afar.nearest"
@@ -15,12 +16,16 @@ local Fd = { __name = "fd" }
 
 local fd = { Fd = Fd }
 
-local plain, recorded = {}, {}
+local plain = {}
+local recorded = setmetatable({}, {
+  __index = function(self, name) return later.load(name) and rawget(self, name) or nil end,
+})
 fd.recorded = recorded
 
 --- The names of all methods of fds that are defined, sorted; beside them each system call is one whose first argument is an fd.
 ---@return string[]
 function fd.methods()
+  later.load_all()
   local names = {}
   for name in pairs(plain) do names[#names + 1] = name end
   table.sort(names)
@@ -154,8 +159,9 @@ local fields = { kind = true, path = true, type = true }
 function Fd:__index(name)
   if fields[name] then return nil end
   if name == "near" then return Fd.near end
-  local found = plain[name] or type(name) == "string" and raw_method(self, name)
+  local found = plain[name] or later.load(name) and plain[name] or type(name) == "string" and raw_method(self, name)
   if found then return found end
+  later.load_all()
   local near = nearest(tostring(name), plain)
   error(("an fd has no method %q%s"):format(tostring(name), near and (" (did you mean %q?)"):format(near) or ""), 2)
 end

@@ -10,6 +10,7 @@ local requests = require "afar.requests"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local here = require "afar.here"
+local later = require "afar.later"
 local loop = require "afar.loop"
 local machine = require "afar.machine"
 local nearest = require "afar.nearest"
@@ -31,47 +32,66 @@ require "afar.clone" --   clone, fork
 require "afar.child" --   exit, wait
 require "afar.exec" --    exec
 require "afar.run" --     run
-for _, name in ipairs { "afar.prepared", "afar.content", "afar.copy", "afar.bootstrap", "afar.ssh" } do
+for _, name in ipairs { "afar.prepared", "afar.content", "afar.bootstrap", "afar.ssh" } do
   require(name)
 end
 
 -- What a process is to the kernel: signals, namespaces, attributes; and its children as others see them.
-for _, name in ipairs { "afar.signal", "afar.attributes", "afar.namespace", "afar.jobs", "afar.waiting", "afar.tree", "afar.own_fds" } do
+for _, name in ipairs { "afar.signal", "afar.attributes", "afar.namespace", "afar.waiting" } do
   require(name)
 end
 
 -- Sockets, and moving bytes.
-for _, name in ipairs { "afar.socket", "afar.connection", "afar.transfer", "afar.message", "afar.resolve" } do
-  require(name)
-end
-for _, name in ipairs { "afar.reader", "afar.writer", "afar.copy_bytes" } do
-  require(name)
-end
-
--- Events: what poll(2) reports, counters, timers, what happens to files.
-for _, name in ipairs { "afar.wait", "afar.eventfd", "afar.timerfd", "afar.inotify", "afar.fanotify", "afar.fuse", "afar.epoll", "afar.pidfd" } do
-  require(name)
-end
-
--- Trees of files.
-for _, name in ipairs {
-  "afar.directory", "afar.walk", "afar.glob", "afar.remove", "afar.tempdir", "afar.names", "afar.times", "afar.statfs", "afar.mount", "afar.copytree",
-  "afar.accounts",
-} do
+for _, name in ipairs { "afar.socket", "afar.connection", "afar.transfer", "afar.reader", "afar.wait" } do
   require(name)
 end
 
 -- Processes that outlive their host.
-for _, name in ipairs { "afar.persistent", "afar.kept", "afar.reconnect", "afar.unclaimed", "afar.upgrade" } do
+for _, name in ipairs { "afar.persistent", "afar.kept", "afar.reconnect" } do
   require(name)
 end
 
--- Terminals.
-require "afar.pty"
-
-require "afar.container" -- a root file system of one's own
-require "afar.ways" -- other users, containers, namespaces
-require "afar.stub" -- programs that this script answers for
+-- What few scripts need, by the methods that it has: see later.lua.
+for module, names in pairs {
+  -- attributes of processes, and programs
+  ["afar.jobs"] = "getpgid getsid ioctl setpgid setsid tcgetpgrp tcgetsid tcsetpgrp",
+  ["afar.tree"] = "kill_tree",
+  ["afar.own_fds"] = "blocking close_on_exec close_others close_range keep pidfd_getfd",
+  ["afar.pty"] = "pty",
+  ["afar.container"] = "enter_container", -- a root file system of one's own
+  ["afar.ways"] = [[bwrap chrooted crun doas docker kubectl lxc_attach machinectl nsenter podman runc setpriv srun su sudo systemd_run]],
+  ["afar.stub"] = "stub", -- programs that this script answers for
+  ["afar.unclaimed"] = "take unclaimed",
+  ["afar.upgrade"] = "upgrade",
+  -- moving bytes
+  ["afar.message"] = "recvmsg sendmsg",
+  ["afar.resolve"] = "getaddrinfo",
+  ["afar.writer"] = "writer",
+  ["afar.copy"] = "copy_to",
+  ["afar.copy_bytes"] = "copy_bytes",
+  -- events: what poll(2) reports, counters, timers, what happens to files
+  ["afar.eventfd"] = "eventfd eventfd_read eventfd_write",
+  ["afar.timerfd"] = "expirations timerfd_create timerfd_gettime timerfd_settime",
+  ["afar.inotify"] = "inotify inotify_add_watch inotify_init1 inotify_rm_watch",
+  ["afar.fanotify"] = "fanotify fanotify_init fanotify_mark",
+  ["afar.fuse"] = "fuse",
+  ["afar.epoll"] = "epoll_create1 epoll_ctl epoll_wait",
+  ["afar.pidfd"] = "exit_status pidfd_open",
+  -- trees of files
+  ["afar.directory"] = "listdir mkdir_p stat_many",
+  ["afar.walk"] = "walk",
+  ["afar.glob"] = "glob",
+  ["afar.remove"] = "remove_tree",
+  ["afar.tempdir"] = "mkdtemp with_tempdir",
+  ["afar.names"] = "linkat memfd_create mknod mknodat renameat2 symlink_atomic which",
+  ["afar.times"] = "futimens lutimes utimensat utimes",
+  ["afar.statfs"] = "fstatfs fstatvfs statfs statvfs",
+  ["afar.mount"] = "fsconfig fsmount fsopen fspick mount mount_setattr mounts move_mount open_tree pivot_root umount umount2",
+  ["afar.copytree"] = "copy_tree",
+  ["afar.accounts"] = "getgrnam getpwnam",
+} do
+  later.define(module, names)
+end
 
 local waiting = require "afar.waiting"
 

@@ -3,6 +3,7 @@
 
 local chain = require "afar.chain"
 local colon = require "afar.colon"
+local later = require "afar.later"
 local requests = require "afar.requests"
 local nearest = require "afar.nearest"
 local variables = require "afar.variables"
@@ -49,6 +50,7 @@ end
 --- The names of all methods that are defined, sorted; beside them each system call is one.
 ---@return string[]
 function process.methods()
+  later.load_all()
   local names = {}
   for name in pairs(plain) do names[#names + 1] = name end
   table.sort(names)
@@ -78,6 +80,7 @@ local function lookup(self, name, level)
   if found then return found end
   local raw = process.raw(self, name)
   if raw then return raw end
+  later.load_all()
   local near = nearest(name, plain) or nearest(name, self.machine.sys.nr)
   error(("a process has no method %q%s"):format(name, near and (" (did you mean %q?)"):format(near) or ""), level)
 end
@@ -88,7 +91,7 @@ local fields = {
 }
 
 function Process:__index(name)
-  local found = plain[name] or rawget(self, "machine").sys.methods[name]
+  local found = plain[name] or rawget(self, "machine").sys.methods[name] or later.load(name) and plain[name]
   if found then return found end
   if fields[name] then return nil end
   if name == "environ" then return variables.own(self) end
@@ -112,6 +115,7 @@ local recorded_raw = {} -- name -> the recording form of a plain system call
 
 --- For p:chain: the recording form of a method.
 local function chain_lookup(name, self)
+  later.load(name)
   local found = recorded[name]
   if found then return found end
   if plain[name] then

@@ -80,6 +80,7 @@ return function(name)
   add_calls(m)
   for _, module in ipairs(modules) do
     add_module(m, require("afar.sys." .. module))
+    if module ~= "errno" then package.loaded["afar.sys." .. module] = nil end -- all of it is in `m`: not twice for the collector
   end
   if name == "aarch64" then m.signature.clone = { "clone_flags", "newsp", "parent_tidptr", "tls", "child_tidptr" } end
   return setmetatable(m, Machine)
