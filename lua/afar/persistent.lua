@@ -7,7 +7,6 @@ local gate = require "afar.gate"
 local handover = require "afar.handover"
 local ffi = require "ffi"
 local kept = require "afar.kept"
-local nursery = require "afar.nursery"
 local paths = require "afar.path"
 local process = require "afar.process"
 local sched = require "afar.sched"
@@ -20,7 +19,6 @@ local PR_SET_PDEATHSIG, SIGKILL = 1, 9
 local LOCK_EX, LOCK_NB = 2, 4
 local OTHERS_WRITE = 18 -- 0022
 local LOCK_PATIENCE = 5 -- seconds
-local PATIENCE = 1 -- seconds, in which the end of a process is known
 
 local function fail(p, path, message, fields) error(errors.new(p, "persistent", { path }, message, fields), 0) end
 
@@ -239,46 +237,53 @@ end)
 
 -- ---- its end ----
 
---- Until a way to it works: what has broken already is mended by the session, which is over once it has been told to end.
-local function await_way(p)
-  local ok, err = pcall(p.syscall, p, "getpid")
-  if not ok and p:is_alive() then error(err, 0) end
-end
+local POLLRDHUP, LAST_WORD = 0x2000, 2 -- seconds
 
---- Tells it to end, with its socket. Returns whether it has heard that; else it may have.
-local function tell(p, code)
-  local C = p.machine.sys.C
-  local r = requests.record(p)
+--- It removes its socket, which it answers, and waits then until its host has that answer and hangs up: what brings it may end with the process.
+local function record_end(p, code)
+  local C, ctype = p.machine.sys.C, p.machine.sys.ctype
+  local r, last = requests.record(p), requests.record(p)
   r.args = { n = 1, code }
-  local heard = r:call("unlinkat", { always = true, may_fail = true }, C.AT_FDCWD, r:string(p.session.path), 0)
-  r:call("exit_group", { always = true, flush = true }, code)
-  r:start() -- else, where that raises, the session goes on
-  p.session.left = true
-  local broken = p.task:wait_break()
-  if broken then sched.wait(broken) end
-  -- A root's front, which brings its answers, ends at once with it.
-  local is_heard = r:result(heard) ~= nil or rawget(p, "front") ~= nil
-  p.task:fail(is_heard and "eof" or "lost")
-  r:wait()
+  r:call("unlinkat", { as = "exit", may_fail = true }, C.AT_FDCWD, r:string(p.session.path), 0)
+  local poll, most = ffi.new(ctype.pollfd, p.carrier, POLLRDHUP), ffi.new(ctype.timespec, LAST_WORD)
+  local at = last:bytes(ffi.string(poll, ffi.sizeof(poll)))
+  last:call("ppoll", { as = "exit", flush = true }, at, 1, last:bytes(ffi.string(most, ffi.sizeof(most))), 0, 8)
+  last:call("exit_group", { as = "exit", always = true, flush = true }, code)
+  return r, last
+end
+
+--- Tells it to end. Where its way breaks meanwhile the session goes on over another. Returns what became of the session: nil, it has heard that; "eof",
+--- it has ended; "lost".
+local function tell(p, code)
+  local r, last = record_end(p, code)
+  local started, err = pcall(r.start, r)
+  if not started then
+    last:drop()
+    error(err, 0)
+  end
+  last:submit() -- leaves with it
+  local fate = r:wait()
+  if not fate then
+    p.session.left = true
+    local broken = p.task:wait_break()
+    p.session.channel:eof()
+    if broken then sched.wait(broken) end
+    p.task:fail "eof"
+  end
+  last:wait()
   process.gone(p)
-  return is_heard
+  return fate
 end
 
---- Its way has broken: as far as its parent knows it has ended all the same.
-local function end_unheard(p, code)
-  local child = p.child
-  local status = child and child.parent:is_alive() and nursery.try(nursery.timeout, PATIENCE, child.wait, child)
-  if status then return status end
-  error(errors.new(p, "exit", { code }, "the way to it broke before it was heard of; it may still run", {
-    name = "lost", sent = true, hint = "where its socket is still there, reconnect",
-  }), 0)
-end
-
---- Ends a persistent process, and its children with it. Raises where it is not known whether it has heard of it.
+--- Ends a persistent process, and its children with it. Raises where nobody could reach it to tell it that.
 function persistent.exit(p, code)
   local child = p.child
-  await_way(p)
-  if not tell(p, code or 0) then return end_unheard(p, code or 0) end
+  local fate = tell(p, code or 0)
+  if fate and fate ~= "eof" then
+    local err = errors.lost(p, "exit", { n = 1, code or 0 }, fate)
+    err.hint = err.hint or "if it still runs, its socket is still there"
+    error(err, 0)
+  end
   handover.reap(p)
   if not child or not child.parent:is_alive() then return end
   local ok, status = pcall(child.wait, child)

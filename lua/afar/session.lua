@@ -23,6 +23,7 @@ local RETRY_FIRST, RETRY_MOST = 0.05, 2 -- seconds
 ---@field lease integer       seconds
 ---@field listener integer    the socket's number in the process
 ---@field via afar.Process   by which it is reached
+---@field channel userdata    the carrier
 ---@field seen? string       the path as `via` sees it, where that is another
 ---@field reach? fun(): afar.Process  gives another that reaches it
 ---@field limit number       seconds
@@ -221,7 +222,7 @@ function session.attach(p, q, connection)
     p.table.internal[number], self.internal[number] = true, true
   end
   if self.via ~= q then self.seen = nil end
-  self.via, self.pid = q, connection.pid
+  self.via, self.pid, self.channel = q, connection.pid, connection.channel
 end
 
 -- ---- when the connection breaks ----

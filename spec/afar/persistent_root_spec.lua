@@ -1,6 +1,7 @@
 -- Roots that become persistent in place.
 
 local afar = require "afar"
+local lfs = require "lfs"
 local other = require "spec.support.other_host"
 local probe = require "spec.support.probe"
 local raised = require "spec.support.raised"
@@ -211,6 +212,18 @@ describe("a root", function()
     child:exit()
     root:exit()
     root:disconnect()
+  end)
+
+  it("is heard when it ends, though what brings that ends with it", function()
+    for _ = 1, 10 do
+      local root = afar.here:bootstrap { "sh", "-c", afar.SCRIPT }
+      root:persistent(path)
+      local p = root.session.via:reconnect(path)
+      p:exit()
+      assert.is_false(p:is_alive())
+      assert.is_nil(lfs.symlinkattributes(path))
+      root:disconnect()
+    end
   end)
 
   it("is refused that while others use its table of fds", function()
