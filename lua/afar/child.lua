@@ -1,4 +1,5 @@
---- A child, as its parent sees it: by a pidfd in the parent's table, through which it is awaited and killed.
+--- A child, as its parent sees it: by a pidfd in the parent's table, through which it is awaited and killed. A root, whose table is copied for
+--- each of its children, has a child's pidfd only once that is needed: until we await the child its pid is no other's.
 
 local ffi = require "ffi"
 
@@ -11,6 +12,7 @@ local watch = require "afar.watch"
 
 local POLLIN = 1
 local P_PID, P_PIDFD, WEXITED = 1, 3, 4
+local WAIT_SLOTS = 4 -- that a wait takes which has its own pidfd
 local CLD_EXITED, CLD_DUMPED, CLD_STOPPED, CLD_CONTINUED = 1, 3, 5, 6
 
 -- ---- how a process ended ----
@@ -61,14 +63,27 @@ end
 
 ---@class afar.Child
 ---@field pid integer       as the parent sees it
----@field pidfd integer     in the parent's table
+---@field pidfd? integer    in the parent's table; may be opened by asking for it; nil: it was awaited, and had none
 ---@field status? afar.Status once it was awaited
 ---@field argv? string[]    what it execed
 ---@field private? boolean  nobody but who waits for it can kill it
 local Child = { __name = "child" }
-Child.__index = Child
 
 local children = { Child = Child, Status = Status, status_of = status_of, status_of_number = status_of_number }
+
+function Child:__index(name)
+  if name == "pidfd" then return children.pidfd(self) end
+  return Child[name]
+end
+
+--- For the prompt: see members.lua.
+function Child.__members()
+  local names = { "parent", "pid", "pidfd", "status", "argv" }
+  for name in pairs(Child) do
+    if not name:find "^_" then names[#names + 1] = name end
+  end
+  return names
+end
 
 function Child:__tostring()
   local what = self.argv and (" (%s)"):format(table.concat(self.argv, " "):sub(1, 60)) or ""
@@ -109,9 +124,37 @@ local function close_pidfd(parent, pidfd)
   end)
 end
 
+--- Not cut short: the number would be lost.
+local function open_now(state)
+  local r = requests.record(state.parent)
+  r.args = { n = 2, state.pid, 0 }
+  local opened = r:call("pidfd_open", nil, state.pid, 0)
+  r:submit()
+  r:wait()
+  r:check()
+  state.pidfd = r:release(r:result(opened))
+  state.parent.table.internal[state.pidfd] = true
+end
+
+--- The pidfd of a child that has none, for as long as it lives; by one for all who need it. Whoever waits for the child meanwhile has to know.
+local function open(state)
+  local opening = state.opening or sched.start(open_now, state)
+  state.opening = opening
+  sched.join(opening)
+  if state.opening == opening then state.opening = nil end
+  if not opening.ok then error(opening.values[1], 0) end
+end
+
 local function await_unheld(state)
   local parent = state.parent
   if not parent:is_alive() then return end
+  if not state.pidfd then
+    sched.start(function()
+      open(state)
+      await_unheld(state)
+    end)
+    return
+  end
   local function record(r) r:call("waitid", nil, P_PIDFD, state.pidfd, 0, WEXITED, 0) end
   watch.after(parent, state.pidfd, POLLIN, record, function()
     if parent:is_alive() then close_pidfd(parent, state.pidfd) end
@@ -145,19 +188,22 @@ local function add_kid(parent, child)
   kids[child.pid] = child
 end
 
---- The child that `parent` just cloned. Without a pidfd (an emulator) one is opened.
+--- The child that `parent` just cloned. Without a pidfd (an emulator) one is opened: now, unless `late`.
 ---@param parent afar.Process
 ---@param inert afar.Process   the process object of the child itself
 ---@param pid integer
 ---@param pidfd? integer
+---@param late? boolean
 ---@return afar.Child
-function children.new(parent, inert, pid, pidfd)
-  pidfd = pidfd or parent:syscall("pidfd_open", pid, 0)
-  parent.table.internal[pidfd] = true
-  local state = { parent = parent, pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine:block_size() }
-  local self = setmetatable({
-    parent = parent, pid = pid, pidfd = pidfd, state = state, inert = setmetatable({ inert }, WEAK), guard = guard(state),
-  }, Child)
+function children.new(parent, inert, pid, pidfd, late)
+  if not late then
+    pidfd = pidfd or parent:syscall("pidfd_open", pid, 0)
+    parent.table.internal[pidfd] = true
+  end
+  local state = {
+    parent = parent, pid = pid, pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine:block_size(),
+  }
+  local self = setmetatable({ parent = parent, pid = pid, state = state, inert = setmetatable({ inert }, WEAK), guard = guard(state) }, Child)
   add_kid(parent, self)
   release_at_end(state, inert.task)
   return self
@@ -167,33 +213,59 @@ end
 ---@return afar.Child
 function children.adopt(parent, pid, pidfd, argv)
   parent.table.internal[pidfd] = true
-  local state = { parent = parent, pidfd = pidfd, space = parent.space }
-  local self = setmetatable({ parent = parent, pid = pid, pidfd = pidfd, state = state, argv = argv, guard = guard(state) }, Child)
+  local state = { parent = parent, pid = pid, pidfd = pidfd, space = parent.space }
+  local self = setmetatable({ parent = parent, pid = pid, state = state, argv = argv, guard = guard(state) }, Child)
   add_kid(parent, self)
   return self
 end
 
+--- Whether its end can be awaited by a pidfd that the root has for just so long. Not while others need it, nor in a root that is becoming
+--- persistent: its next host would not know of that one. With many who wait it has to be known which it is: see watch.lua.
+local function needs_no_pidfd(state)
+  local parent = state.parent
+  if state.pidfd or state.wanted or state.opening then return false end
+  return parent.is_root and not rawget(parent, "gate_waiting") and requests.room(parent) >= WAIT_SLOTS
+end
+
+--- Records the wait; returns the hold, and what brings the end.
+local function record_wait(r, self, pidfd)
+  local plain = self.parent.machine.plain_clone
+  local info = r:scratch(128)
+  local opened = not pidfd and r:call("pidfd_open", { as = "wait", quiet = true }, self.pid, 0)
+  local number = pidfd or opened
+  local hold = r:hold(number, POLLIN, { as = "wait" })
+  r:call("waitid", nil, plain and P_PID or P_PIDFD, plain and self.pid or number, info, WEXITED, 0)
+  local got = r:fetch(info, 128)
+  if opened then
+    r:call("close", { may_fail = true, always = true }, opened)
+    r.takes_room = true
+  elseif self.private then
+    r:call("close", { may_fail = true }, pidfd)
+  end
+  return hold, got
+end
+
 local function reap(self)
-  local parent = self.parent
+  local parent, state = self.parent, self.state
+  if not state.pidfd and not needs_no_pidfd(state) then open(state) end
+  local pidfd = state.pidfd
   local r = requests.record(parent)
   r.args = { n = 1, self.pid }
-  local info = r:scratch(128)
-  local hold = r:hold(self.pidfd, POLLIN, { as = "wait" })
-  local plain = parent.machine.plain_clone
-  r:call("waitid", nil, plain and P_PID or P_PIDFD, plain and self.pid or self.pidfd, info, WEXITED, 0)
-  local got = r:fetch(info, 128)
-  if self.private then r:call("close", { may_fail = true }, self.pidfd) end
+  local hold, got = record_wait(r, self, pidfd)
   r:submit()
-  if r:wait() == nil and r:result(hold) == -parent.machine.sys.C.ECANCELED then return false end
+  self.waits_without = not pidfd and r or nil
+  local fate = r:wait()
+  self.waits_without = nil
+  if fate == nil and r:result(hold) == -parent.machine.sys.C.ECANCELED then return false end
   r:check()
-  self.state.reaped = true
+  state.reaped = true
   self.status = status_of(parent.machine, r:release(r:data(got))) -- first: the close ends what else waits on the pidfd, and that looks here
   if self.private then
-    parent.table.internal[self.pidfd] = nil
-  else
-    close_pidfd(parent, self.pidfd)
+    parent.table.internal[pidfd] = nil
+  elseif pidfd then
+    close_pidfd(parent, pidfd)
   end
-  if not self.state.open then release(self.state) end -- else its carrier is still looked at, for some turns
+  if not state.open then release(state) end -- else its carrier is still looked at, for some turns
   if self.inert and self.inert[1] then require("afar.tables").ended(self.inert[1]) end
   return true
 end
@@ -212,6 +284,30 @@ local function wake_others(self)
     loop.complete(id)
   end
   self.others = nil
+end
+
+--- Its pidfd, for what can't be done without. Whoever waits for the child without one begins again.
+---@return integer?  nil: it was awaited
+function children.pidfd(self)
+  local state = self.state
+  while not state.pidfd and not self.status do
+    state.wanted = true
+    if self.waits_without then
+      self.waits_without:end_hold()
+      wait_for_other(self)
+    else
+      open(state)
+    end
+  end
+  return state.pidfd
+end
+
+--- Opens the pidfds of all children of a root that will be one no more.
+---@param parent afar.Process
+function children.open_all(parent)
+  local list = {}
+  for _, child in pairs(rawget(parent, "kids") or {}) do list[#list + 1] = child end
+  for _, child in ipairs(list) do children.pidfd(child) end
 end
 
 --- Waits until it has ended; see waitid(2). May be called again, and by several at once. With stopped = true also until it is stopped, with
@@ -250,9 +346,16 @@ function Child:kill(signal)
   if self.status then return end
   local parent = self.parent
   local number = parent.machine.sys:const(signal or "SIGTERM", "SIG", "kill")
+  local pidfd = self.state.pidfd or self.waited and children.pidfd(self)
+  if self.status then return end
   local r = requests.record(parent)
   r.args = { n = 2, self.pid, signal or "SIGTERM" }
-  local sent = r:call("pidfd_send_signal", { may_fail = true }, self.pidfd, number, 0, 0)
+  local sent
+  if pidfd then
+    sent = r:call("pidfd_send_signal", { may_fail = true }, pidfd, number, 0, 0)
+  else
+    sent = r:call("kill", { may_fail = true }, self.pid, number) -- its pid is its own till it is awaited
+  end
   r:run()
   local result = r:result(sent)
   if result < 0 and result ~= -parent.machine.sys.C.ESRCH then

@@ -110,6 +110,21 @@ local function closes_itself(parent, link, shares_table)
   return machine.has_close_range and has(machine.hello.features, hello.F_START_CLOSE) and not holds_high(parent.table)
 end
 
+--- Whether the child's pidfd is opened only once it is needed. A root here has many children, and its table is copied for each: what is not in it
+--- takes neither memory nor time. What execs at once is soon awaited.
+local function is_late(parent, flags, brief, cgroup)
+  local machine = parent.machine
+  if brief or cgroup or not parent.is_root or not machine.local_ then return false end
+  return machine.opens_pidfds and not has(flags, machine.sys.C.CLONE_FILES) and not has(flags, machine.sys.C.CLONE_PIDFD)
+end
+
+--- With the first birth it is tried whether pidfd_open(2) can be called.
+local function try_pidfd_open(r, born)
+  local opened = r:call("pidfd_open", { if_ok = born, may_fail = true, aside = true }, born, 0)
+  r:call("close", { if_ok = opened, may_fail = true, aside = true }, opened)
+  return opened
+end
+
 --- All that a birth needs in memory.
 local function prepare(r, parent, flags, carrier, closes)
   local C = parent.machine.sys.C
@@ -133,20 +148,20 @@ local function clone3_args(r, flags, stack, pidfd_at, cgroup)
   return r:bytes(ffi.string(args, ffi.sizeof(args))), ffi.sizeof(args)
 end
 
---- In the parent: a socketpair, unless the carrier is there already, and the clone itself. Returns the requests.
-local function record_birth(r, parent, flags, block, stack, carrier, cgroup)
+--- In the parent: a socketpair, unless the carrier is there already, and the clone itself. Returns the requests, and where the pidfd comes to be.
+local function record_birth(r, parent, flags, block, stack, carrier, cgroup, late)
   local machine = parent.machine
   local C = machine.sys.C
   local pair = not carrier and r:call("socketpair", nil, C.AF_UNIX, C.SOCK_STREAM + C.SOCK_CLOEXEC, 0, block + hello.FD)
-  local pidfd_at = r:scratch(16)
+  local pidfd_at = not late and r:scratch(16) or nil
   local all = flags + C.SIGCHLD
   if machine.plain_clone then
     return pair, r:call("clone", nil, all, stack, 0, 0, 0), pidfd_at
   end
   if not has(all, C.CLONE_VM) then all = all + C.CLONE_VM end
-  if not has(all, C.CLONE_PIDFD) then all = all + C.CLONE_PIDFD end
+  if pidfd_at and not has(all, C.CLONE_PIDFD) then all = all + C.CLONE_PIDFD end
   if cgroup then return pair, r:call("clone3", nil, clone3_args(r, all, stack, pidfd_at, cgroup)), pidfd_at end
-  return pair, r:call("clone", nil, all, stack, pidfd_at, 0, 0), pidfd_at
+  return pair, r:call("clone", nil, all, stack, pidfd_at or 0, 0, 0), pidfd_at
 end
 
 local function close_pair(r, pair, what, block, shares_table)
@@ -225,11 +240,12 @@ function clone.begin(parent, flags, before, brief, cgroup)
   end
   local closes = not brief and closes_itself(parent, carrier, shares_table)
   local block, stack = prepare(r, parent, flags, carrier, closes)
-  local pair, born, pidfd_at = record_birth(r, parent, flags, block, stack, carrier, cgroup)
+  local late = is_late(parent, flags, brief, cgroup)
+  local pair, born, pidfd_at = record_birth(r, parent, flags, block, stack, carrier, cgroup, late)
   local channel = not machine.local_ and machine.stream:channel(hello.WINDOW, hello.WINDOW) or nil
   local self = setmetatable({
     parent = parent, recorder = r, block = block, born = born, pidfd_at = pidfd_at, flags = flags, shares_table = shares_table,
-    channel = channel, brief = brief, closes = closes, link = carrier,
+    channel = channel, brief = brief, closes = closes, link = carrier, late = late,
   }, Birth)
   if carrier then
     close_link(r, born, carrier, shares_table)
@@ -239,7 +255,8 @@ function clone.begin(parent, flags, before, brief, cgroup)
   else
     self.send = record_other(r, parent, block, pair, shares_table)
   end
-  if not machine.plain_clone then self.pidfd = r:fetch(pidfd_at, 4, { if_ok = born, aside = true }) end
+  if pidfd_at and not machine.plain_clone then self.pidfd = r:fetch(pidfd_at, 4, { if_ok = born, aside = true }) end
+  if machine.opens_pidfds == nil and parent.is_root and not machine.plain_clone then self.tried = try_pidfd_open(r, born) end
   r:submit()
   parent.task:hurry() -- it is cloned while its first requests are recorded
   if carrier then links.refill(machine) end
@@ -296,7 +313,7 @@ end
 --- The child, as whoever is its parent sees it: with CLONE_PARENT that is the parent's own, which needs a pidfd of its own.
 function Birth:adopt(pid, pidfd)
   local parent, child = self.parent, self.child
-  if not has(self.flags, parent.machine.sys.C.CLONE_PARENT) then return children.new(parent, child, pid, pidfd) end
+  if not has(self.flags, parent.machine.sys.C.CLONE_PARENT) then return children.new(parent, child, pid, pidfd, self.late) end
   child.parent = parent.parent
   if child.parent.table == parent.table then return children.new(child.parent, child, pid, pidfd) end
   if not self.shares_table then parent:syscall("close", pidfd) end
@@ -325,6 +342,7 @@ function Birth:finish()
     parent.machine.root.table.internal[r:result(self.attach)] = true
   end
   local pidfd = self.pidfd and u32(r:data(self.pidfd))
+  if self.tried then parent.machine.opens_pidfds = r:result(self.tried) >= 0 end
   r:release()
   ok, err = pcall(self.settle, self, pid, pidfd)
   if ok then return child end
@@ -439,10 +457,11 @@ end
 
 --- p:clone(flags, options): a new process, cloned from this one; see clone(2). flags: what it shares (CLONE_FILES, CLONE_FS, CLONE_SIGHAND
 --- ...), which namespaces are new (CLONE_NEWUSER ...) and CLONE_PARENT, as a number or "CLONE_NEWUSER|CLONE_NEWNS"; memory is always shared,
---- and a pidfd always made. It does nothing until it is told to, and lives as long as its parent does. With CLONE_NEWTIME it is the child's own
---- children, and what it executes, that are in the new namespace. Options: cgroup = the fd of a folder below /sys/fs/cgroup, into which it is born;
---- uid_map, gid_map = the ids in a new user namespace: one inside for that of this process (default 0), a list of { inside, outside, count }, for which
---- the parent is privileged or newuidmap(1) has been told, or false: none are written.
+--- and a pidfd made at once, or (in the root here, unless CLONE_PIDFD is asked for) when it is needed. It does nothing until it is told to, and
+--- lives as long as its parent does. With CLONE_NEWTIME it is the child's own children, and what it executes, that are in the new namespace.
+--- Options: cgroup = the fd of a folder below /sys/fs/cgroup, into which it is born; uid_map, gid_map = the ids in a new user namespace: one
+--- inside for that of this process (default 0), a list of { inside, outside, count }, for which the parent is privileged or newuidmap(1) has
+--- been told, or false: none are written.
 ---@param flags? string|integer
 ---@param options? { cgroup?: afar.Fd, uid_map?: any, gid_map?: any }
 ---@return afar.Process

@@ -1,6 +1,7 @@
 --- A root that has become persistent: another process, cloned from it, goes on as the root of its machine's stream (its *front*), with all
 --- channels. The root itself keeps its pid, children and fds.
 
+local children = require "afar.child"
 local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
 local gate = require "afar.gate"
@@ -44,6 +45,7 @@ function handover.prepare(p, path)
   gate.close(p)
   end_siblings(p, path)
   if tables.is_shared(p) then fail(p, path, "another process uses its table of fds (CLONE_FILES)", "end that one before") end
+  children.open_all(p)
 end
 
 --- The front's numbers, in its copy of the table: what it has below the zone it closes itself.
@@ -51,7 +53,7 @@ local function close_copies(front, p, watched)
   local r = requests.record(front)
   local numbers = { watched }
   for number in pairs(p.table.handles) do numbers[#numbers + 1] = number end
-  for _, child in pairs(rawget(p, "kids") or {}) do numbers[#numbers + 1] = child.pidfd end
+  for _, child in pairs(rawget(p, "kids") or {}) do numbers[#numbers + 1] = child.state.pidfd end
   for _, number in ipairs(numbers) do
     if number >= hello.ZONE then r:call("close", { always = true, may_fail = true, aside = true }, number) end
   end
@@ -94,7 +96,7 @@ function handover.finish(p)
   for number in pairs(p.table.internal) do
     if number >= hello.ZONE and number ~= watched then front.table.internal[number] = true end
   end
-  for _, child in pairs(rawget(p, "kids") or {}) do front.table.internal[child.pidfd] = nil end
+  for _, child in pairs(rawget(p, "kids") or {}) do front.table.internal[child.state.pidfd or -1] = nil end
   for number in pairs(front.table.internal) do p.table.internal[number] = nil end
   machine.outlived = p
   rawset(p, "is_root", nil)

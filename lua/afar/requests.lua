@@ -72,8 +72,8 @@ function Recorder:submit()
   local process = self.process
   self:end_recording()
   if self.holds and self.count - self.first_hold + 1 > most_slots(process) then self.in_parts = true end
-  -- What the chain itself has opened is hardly ever waited for.
-  if self.hold_fds and not self.direct and process:is_alive() then
+  -- What the chain itself has opened is hardly ever waited for: who does it says so.
+  if (self.hold_fds or self.takes_room) and not self.direct and process:is_alive() then
     local ok, err = pcall(make_room, self)
     if not ok then
       free_memory(self)

@@ -27,7 +27,7 @@ local function own_numbers(p)
   local own = {}
   if p.carrier then own[p.carrier] = true end
   for _, child in pairs(rawget(p, "kids") or {}) do
-    if not child.status then own[child.pidfd] = true end
+    if not child.status and child.state.pidfd then own[child.state.pidfd] = true end
   end
   local many = rawget(p, "watch")
   if many and many.epoll then own[many.epoll] = true end
