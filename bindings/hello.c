@@ -122,7 +122,7 @@ static int l_start(lua_State *L) {
   return 1;
 }
 
-/* stack(entry, block) -> the 16 bytes that stand at its end */
+/* stack(entry, block) -> the 16 bytes that its stack begins with */
 static int l_stack(lua_State *L) {
   uint64_t words[2] = {(uint64_t)luaL_checknumber(L, 1), (uint64_t)luaL_checknumber(L, 2)};
   lua_pushlstring(L, (const char *)words, sizeof words);

@@ -180,7 +180,7 @@ struct afar_hello {
 
 /* ---- a cloned child ---- */
 
-/* The host writes this at the start of the child's block, and at the block's end what the new stack must hold:
+/* The host writes this at the start of the child's block, and in front of it what the new stack must hold:
  * see doc/protocol.md, "Clone". cmsg_* and fd form the control message by which the parent hands fd[0] to the root. */
 struct afar_start {
   uint32_t flags; /* enum afar_start_flag */

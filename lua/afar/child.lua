@@ -3,6 +3,7 @@
 
 local ffi = require "ffi"
 
+local blocks = require "afar.block"
 local requests = require "afar.requests"
 local errors = require "afar.error"
 local loop = require "afar.loop"
@@ -93,7 +94,7 @@ end
 --- Its block of memory is nobody's, once the child has ended or execed.
 local function release(state)
   if state.block then
-    state.space:free(state.block, state.block_size)
+    blocks.free(state.space, state.block, state.block_size)
     state.block = nil
   end
 end

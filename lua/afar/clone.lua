@@ -3,6 +3,7 @@
 local ffi = require "ffi"
 
 local attach = require "afar.attach"
+local blocks = require "afar.block"
 local requests = require "afar.requests"
 local children = require "afar.child"
 local cloneflags = require "afar.cloneflags"
@@ -129,11 +130,11 @@ end
 local function prepare(r, parent, flags, carrier, closes)
   local C = parent.machine.sys.C
   local facts = parent.machine.hello
-  local block = parent.space:alloc(parent, parent.machine:block_size())
+  local block = blocks.alloc(parent)
   local elsewhere = has(flags, C.CLONE_NEWPID) or has(flags, C.CLONE_PARENT) or rawget(parent, "pids_for_children")
   local ppid = elsewhere and 0 or parent.pid -- as the child sees it, where that is known
   r:store(block, hello.start(closes and hello.START_CLOSE or 0, ppid, carrier))
-  local stack = block + facts.block_size - hello.STACK_SIZE
+  local stack = block - hello.STACK_SIZE
   r:store(stack, hello.stack(facts.entry, block))
   return block, stack
 end
@@ -307,7 +308,7 @@ function Birth:give_up()
   process.gone(child)
   local pid = self.recorder:result(self.born)
   if pid and pid > 0 and parent:is_alive() then reap(parent, pid) end
-  parent.space:free(self.block, parent.machine:block_size())
+  blocks.free(parent.space, self.block, parent.machine:block_size())
 end
 
 --- The child, as whoever is its parent sees it: with CLONE_PARENT that is the parent's own, which needs a pidfd of its own.

@@ -100,7 +100,7 @@ function machine.new(stream, name, fields)
   return self
 end
 
---- Bytes of memory that are set aside for each process that is cloned: its block, and the ring behind it.
+--- Bytes of memory that are set aside for each process that is cloned, besides its stack: its block, and the ring behind it.
 function Machine:block_size() return self.hello.block_size + (self.root.space.arena and facts.RING_SIZE or 0) end
 
 --- All that are connected.

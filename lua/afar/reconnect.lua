@@ -1,6 +1,7 @@
 --- reconnect: a persistent process is taken up again, by its socket, from any process that reaches it.
 
 local anchor = require "afar.anchor"
+local blocks = require "afar.block"
 local errors = require "afar.error"
 local fdtable = require "afar.fdtable"
 local here = require "afar.here"
@@ -54,7 +55,7 @@ local function take_up(p, q, connection)
   p.session.lease = facts.lease or 0
   p.machine.hello.sigmask, p.machine.hello.nofile = facts.sigmask, facts.nofile
   for name, value in pairs(facts.environ) do p.environ[name] = value end
-  local block = { address = welcome.block, size = welcome.block_size }
+  local block = blocks.range(welcome.block, welcome.block_size)
   local changed
   p.space, changed = takeover.space(p, q, connection.pid, facts, { block, memory })
   memory.pinned = takeover.covers(p.space, memory) and pages(memory)
