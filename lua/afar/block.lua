@@ -2,9 +2,9 @@
 
 local block = {}
 
---- Bytes below the block. So little of them is in the block's first page that what a process needs while it waits is all in that one: the begin
---- of its stack, and of its block.
-block.STACK = 4096 + 512
+--- Bytes below the block, where a signal's frame has room as well. So little of them is in the block's first page that what a process needs while it
+--- waits is all in that one: the begin of its stack, and of its block.
+block.STACK = 2 * 4096 + 512
 
 --- Sets the memory aside for a child of `parent`; may wait. Returns the block's address.
 ---@param parent afar.Process

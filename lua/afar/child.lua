@@ -68,12 +68,14 @@ end
 ---@field status? afar.Status once it was awaited
 ---@field argv? string[]    what it execed
 ---@field private? boolean  nobody but who waits for it can kill it
+---@field inert? afar.Process  its process, until it has ended or execed
 local Child = { __name = "child" }
 
 local children = { Child = Child, Status = Status, status_of = status_of, status_of_number = status_of_number }
 
 function Child:__index(name)
   if name == "pidfd" then return children.pidfd(self) end
+  if name == "parent" or name == "pid" then return self.state[name] end
   return Child[name]
 end
 
@@ -99,18 +101,16 @@ local function release(state)
   end
 end
 
+local function carrier_ended(_, fate, state)
+  state.call = nil
+  if fate == "eof" or state.reaped then release(state) end
+end
+
 --- The end of its carrier says so, also when its parent has ended first and so nobody can await the child.
 local function release_at_end(state, task)
   local id = task:wait_end()
-  if not id then
-    if task:state() == "eof" then release(state) end
-    return
-  end
-  state.open = true
-  sched.once(id, function(_, fate)
-    state.open = nil
-    if fate == "eof" or state.reaped then release(state) end
-  end)
+  if id then return sched.once(id, carrier_ended, state) end
+  if task:state() == "eof" then release(state) end
 end
 
 --- Once the end is known here, and not before: who kills it until then must not meet another process under its pidfd's number. What else waits
@@ -192,19 +192,21 @@ end
 --- The child that `parent` just cloned. Without a pidfd (an emulator) one is opened: now, unless `late`.
 ---@param parent afar.Process
 ---@param inert afar.Process   the process object of the child itself
+---@param block number         address of its block
 ---@param pid integer
 ---@param pidfd? integer
 ---@param late? boolean
 ---@return afar.Child
-function children.new(parent, inert, pid, pidfd, late)
+function children.new(parent, inert, block, pid, pidfd, late)
   if not late then
     pidfd = pidfd or parent:syscall("pidfd_open", pid, 0)
     parent.table.internal[pidfd] = true
   end
-  local state = {
-    parent = parent, pid = pid, pidfd = pidfd, space = parent.space, block = inert.block, block_size = parent.machine:block_size(),
+  local state = { -- with as many fields as fit beside those of who waits: see release_at_end
+    parent = parent, pid = pid, pidfd = pidfd, space = parent.space, block = block, block_size = parent.machine:block_size(),
+    call = nil, wait_id = nil,
   }
-  local self = setmetatable({ parent = parent, pid = pid, state = state, inert = setmetatable({ inert }, WEAK), guard = guard(state) }, Child)
+  local self = setmetatable({ state = state, inert = inert, guard = guard(state) }, Child)
   add_kid(parent, self)
   release_at_end(state, inert.task)
   return self
@@ -215,7 +217,7 @@ end
 function children.adopt(parent, pid, pidfd, argv)
   parent.table.internal[pidfd] = true
   local state = { parent = parent, pid = pid, pidfd = pidfd, space = parent.space }
-  local self = setmetatable({ parent = parent, pid = pid, state = state, argv = argv, guard = guard(state) }, Child)
+  local self = setmetatable({ state = state, argv = argv, guard = guard(state) }, Child)
   add_kid(parent, self)
   return self
 end
@@ -266,8 +268,9 @@ local function reap(self)
   elseif pidfd then
     close_pidfd(parent, pidfd)
   end
-  if not state.open then release(state) end -- else its carrier is still looked at, for some turns
-  if self.inert and self.inert[1] then require("afar.tables").ended(self.inert[1]) end
+  if not state.call then release(state) end -- else its carrier is still looked at, for some turns
+  if self.inert then require("afar.tables").ended(self.inert) end
+  self.inert = nil
   return true
 end
 

@@ -276,18 +276,22 @@ end
 function Birth:make_child()
   local parent, machine = self.parent, self.parent.machine
   local C = machine.sys.C
-  local child = process.new {
+  local child = process.new { -- most have no more fields: a table with room for eight of them
     machine = machine,
     parent = parent,
-    channel = self.channel,
     task = self.task,
-    pid = has(self.flags, C.CLONE_NEWPID) and 1 or nil,
-    pids = has(self.flags, C.CLONE_NEWPID) and {} or rawget(parent, "pids_for_children") or rawget(parent, "pids"),
     space = parent.space,
     table = self:table_of_child(),
     shared_environ = variables.share(parent),
-    block = self.block,
+    child = nil,
+    carrier = nil,
   }
+  if self.channel then child.channel = self.channel end
+  if has(self.flags, C.CLONE_NEWPID) then
+    child.pid, child.pids = 1, {} -- else its pid is that by which its parent knows it
+  else
+    child.pids = rawget(parent, "pids_for_children") or rawget(parent, "pids")
+  end
   if self.brief or self.closes or not self.task then return child end
   self.first, self.carrier, self.closed = first_chain(child, parent, self.block, self.shares_table)
   return child
@@ -314,11 +318,11 @@ end
 --- The child, as whoever is its parent sees it: with CLONE_PARENT that is the parent's own, which needs a pidfd of its own.
 function Birth:adopt(pid, pidfd)
   local parent, child = self.parent, self.child
-  if not has(self.flags, parent.machine.sys.C.CLONE_PARENT) then return children.new(parent, child, pid, pidfd, self.late) end
+  if not has(self.flags, parent.machine.sys.C.CLONE_PARENT) then return children.new(parent, child, self.block, pid, pidfd, self.late) end
   child.parent = parent.parent
-  if child.parent.table == parent.table then return children.new(child.parent, child, pid, pidfd) end
+  if child.parent.table == parent.table then return children.new(child.parent, child, self.block, pid, pidfd) end
   if not self.shares_table then parent:syscall("close", pidfd) end
-  return children.new(child.parent, child, pid)
+  return children.new(child.parent, child, self.block, pid)
 end
 
 --- Waits until the child is there; raises when it could not be cloned.
@@ -338,7 +342,6 @@ function Birth:finish()
   end
   parent.machine.can_share = not parent.machine.plain_clone
   local pid = r:result(self.born)
-  child.pid = child.pid or pid
   if self.attach then
     parent.machine.root.table.internal[r:result(self.attach)] = true
   end
@@ -359,7 +362,7 @@ function Birth:settle(pid, pidfd)
   if self.brief then return end
   if self.closes then
     child.carrier = self.link
-    child.table.internal[child.carrier] = true
+    rawset(child.table, "carrier", self.link)
     return
   end
   self.first:wait()

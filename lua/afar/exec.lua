@@ -193,6 +193,7 @@ function exec.finish(p, r)
   if fate == "eof" then
     r:release()
     process.gone(p)
+    if p.child then p.child.inert = nil end
     return
   end
   exec.failed(p, r)

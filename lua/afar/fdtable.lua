@@ -6,6 +6,7 @@ local errors = require "afar.error"
 ---@field handles table<integer, afar.Fd>    number -> the handle that owns it
 ---@field processes table<afar.Process, true> that share it, alive or not
 ---@field internal table<integer, true>      numbers of carriers, and in a root of channels
+---@field carrier? integer                   the first one of these, as long as there is no other
 ---@field holds table<integer, table>       number -> the chains that wait for it
 ---@field origin? afar.FdTable               of which it is a copy
 ---@field inherited table<integer, table>    what the handles at these numbers were when it was copied: their states
@@ -24,6 +25,7 @@ function FdTable.__index(self, name)
   local mode = PARTS[name]
   if not mode then return FdTable[name] end
   local part = mode == STRONG and {} or setmetatable({}, mode)
+  if name == "internal" and rawget(self, "carrier") then part[self.carrier] = true end
   rawset(self, name, part)
   return part
 end
@@ -35,8 +37,8 @@ end
 
 --- The table of a process that was just cloned from one with `origin`.
 function fdtable.copy(origin)
-  local self = fdtable.new()
-  self.origin = origin
+  count = count + 1
+  local self = setmetatable({ id = count, origin = origin }, FdTable)
   for number, handle in pairs(rawget(origin, "handles") or {}) do
     self.inherited[number] = handle.state
   end

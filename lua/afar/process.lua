@@ -11,7 +11,7 @@ local variables = require "afar.variables"
 ---@class afar.Process
 ---@field machine afar.Machine
 ---@field task userdata        its requests (bindings/task.h)
----@field pid integer          as it sees itself
+---@field pid integer          as it sees itself; where that is also its parent's number for it, its child has it
 ---@field space afar.Space
 ---@field table afar.FdTable
 ---@field parent? afar.Process
@@ -87,12 +87,16 @@ end
 
 local fields = {
   pid = true, task = true, parent = true, child = true, ended = true, stream = true, carrier = true, channel = true,
-  is_root = true, name = true, exec_error = true, block = true, pidfd = true, saved_mask = true, front = true,
+  is_root = true, name = true, exec_error = true, saved_mask = true, front = true,
 }
 
 function Process:__index(name)
   local found = plain[name] or rawget(self, "machine").sys.methods[name] or later.load(name) and plain[name]
   if found then return found end
+  if name == "pid" then
+    local child = rawget(self, "child")
+    return child and child.pid
+  end
   if fields[name] then return nil end
   if name == "environ" then return variables.own(self) end
   return lookup(self, name, 2)

@@ -406,7 +406,7 @@ local function wake(waiter, result, fate)
     local behind = waiter.behind
     waiter.behind = nil
     if waiter.call then
-      waiter.call(result, fate)
+      waiter.call(result, fate, waiter)
     else
       step(waiter)
     end
@@ -443,8 +443,13 @@ end
 --- Calls `f(result, fate)` from the loop at each completion of `id`; it must not wait. nil: nobody cares for it.
 function sched.on(id, f) others[id] = f or false end
 
---- Calls `f` at the next completion of `id` only.
-function sched.once(id, f) put_waiter(id, { call = f }) end
+--- Calls `f(result, fate)` at the next completion of `id` only. `waiter`: a table of the caller's, which f is given as well; f is its .call till
+--- the next is.
+function sched.once(id, f, waiter)
+  waiter = waiter or { call = f }
+  waiter.call = f
+  put_waiter(id, waiter)
+end
 
 --- Whether nobody else could run now: only then may one look for an answer without letting go.
 function sched.is_idle() return ready_head > ready_tail end

@@ -25,7 +25,7 @@ local TO_HOST_TAIL = 64 -- in struct afar_ring
 
 --- It has one once it was called often: then each reply moves its tail.
 local function use_ring(p)
-  local tail = ffi.cast("uint32_t *", p.space:in_place(p.block + p.machine.hello.block_size + TO_HOST_TAIL, 4))
+  local tail = ffi.cast("uint32_t *", p.space:in_place(p.child.state.block + p.machine.hello.block_size + TO_HOST_TAIL, 4))
   for _ = 1, 1000 do
     local before = tail[0]
     p:getpid()
@@ -83,7 +83,7 @@ describe("a process that sends nonsense", function()
   it("into the ring that it shares with the host is cut off, and no other is", function()
     local witness, p = afar.here:fork(), afar.here:fork()
     local child = p.child
-    local ring = p.block + p.machine.hello.block_size
+    local ring = p.child.state.block + p.machine.hello.block_size
     use_ring(p)
     ffi.copy(p.space:in_place(ring + TO_HOST_TAIL, 4), "\255\255\255\127", 4)
     local _, text = raised.named(p.getpid, p)
