@@ -110,6 +110,39 @@ struct server *child_server_at(int64_t block, const struct server *other) {
   return server;
 }
 
+/* ---- a script ---- */
+
+/* Replies for which there is no room are dropped: the host sees by the length that there were more. */
+static void keep_replies(struct server *server, const uint8_t *bytes, size_t length) {
+  struct afar_script *script = (struct afar_script *)((struct child *)child_block_of(server))->start.script;
+  size_t room = script->room - script->answered;
+  memcpy((uint8_t *)(script + 1) + script->answered, bytes, length < room ? length : room);
+  script->answered += (uint32_t)(length < room ? length : room);
+}
+
+static void nothing(struct server *server) {
+  (void)server;
+}
+
+static int64_t refuse(struct server *server, uint8_t op, const uint64_t args[6]) {
+  (void)server, (void)op, (void)args;
+  return -EOPNOTSUPP;
+}
+
+static const struct server_kind script_kind = {keep_replies, nothing, refuse, nothing, nothing};
+
+/* Its requests lie in memory; what follows a HOLD that has to wait is not performed. */
+_Noreturn static void perform_script(struct afar_start *start) {
+  struct server *server = &((struct child *)start)->server;
+  struct afar_script *script = (struct afar_script *)start->script;
+  server_init(server, &script_kind);
+  server_feed(server, (const uint8_t *)script->requests, script->length);
+  server_flush(server);
+  sys_exit(AFAR_SCRIPT_DONE);
+}
+
+/* ---- its life ---- */
+
 /* What is the root's in the copy of its table. */
 static int64_t close_zone(int but) {
   unsigned from = AFAR_FD_ZONE;
@@ -129,6 +162,8 @@ void afar_child(struct afar_start *start) {
   }
   if (start->flags & CHILD_FRONT)
     handover_front();
+  if (start->flags & AFAR_START_SCRIPT)
+    perform_script(start);
   child_init(start);
   if (start->flags & AFAR_START_CLOSE && close_zone(start->carrier) < 0)
     sys_exit(1);

@@ -122,7 +122,7 @@ void persist_front(struct server *server, int32_t pid) {
 }
 
 void persist_start(struct server *server) {
-  server_flush(server);
+  server_flush_all(server);
   sys_close(server->carrier);
   server->carrier = -1;
   server->ring = server->next_ring = NULL;

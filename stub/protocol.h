@@ -37,6 +37,7 @@ enum afar_flag {
   AFAR_FLUSH = 1 << 2,      /* send all replies before performing it: it may block, or never return */
   AFAR_EXPECT = 1 << 3,     /* any result but `expect` counts as a failure */
   AFAR_EXPECT_ARG = 1 << 4, /* any result but the value of argument number `expect` counts as a failure */
+  AFAR_LATER = 1 << 5,      /* its reply may wait until another is sent */
 };
 
 /* What an argument is: two bits for each in `kinds`, the first argument's lowest. */
@@ -141,11 +142,12 @@ enum afar_feature {
   AFAR_F_PERSIST_ROOT = 1 << 5, /* a root may become persistent too */
   AFAR_F_AT_ONCE = 1 << 6,      /* a HOLD that is not to be kept aside */
   AFAR_F_START_CLOSE = 1 << 7,  /* a child heeds AFAR_START_CLOSE */
+  AFAR_F_SCRIPT = 1 << 8,       /* a child heeds AFAR_START_SCRIPT; a reply may be LATER */
 };
 
 #define AFAR_FEATURES                                                                                                  \
   (AFAR_F_HOLD | AFAR_F_CHANNELS | AFAR_F_RING | AFAR_F_PERSIST | AFAR_F_ROOT_RING | AFAR_F_PERSIST_ROOT |             \
-   AFAR_F_AT_ONCE | AFAR_F_START_CLOSE)
+   AFAR_F_AT_ONCE | AFAR_F_START_CLOSE | AFAR_F_SCRIPT)
 
 struct afar_hello {
   uint32_t magic;
@@ -190,11 +192,22 @@ struct afar_start {
   int32_t fd[2];   /* socketpair: [0] the root's end, [1] the child's */
   int32_t carrier; /* where the child has moved its end to; not in fd[1], which the parent closes */
   int32_t reserved;
+  uint64_t script; /* address of a struct afar_script, with AFAR_START_SCRIPT */
 };
 
 enum afar_start_flag {
   AFAR_START_ORPHAN = 1 << 0, /* do not arm the parent-death signal */
   AFAR_START_CLOSE = 1 << 1,  /* its table is a copy of a root's: close all from AFAR_FD_ZONE on but the carrier */
+  AFAR_START_SCRIPT = 1 << 2, /* it has no carrier: it performs its script, and exits */
+};
+
+/* What such a child performs. Behind it come `room` bytes for replies. */
+struct afar_script {
+  uint64_t requests; /* their address: several may perform the same */
+  uint32_t length;   /* in bytes */
+  uint32_t room;
+  uint32_t answered; /* bytes of replies that are there: the child's */
+  uint32_t reserved;
 };
 
 /* ---- a persistent process: its carrier is a connection to its listening socket ---- */
@@ -273,13 +286,16 @@ struct afar_callback {
 #define AFAR_CALLBACK_SIGN "afar-callback:1"
 #define AFAR_CALLBACK_GONE 127 /* exit status when nobody answers, or no longer */
 
+#define AFAR_SCRIPT_DONE 127 /* exit status of a child whose script has ended, without an exec or exit in it */
+
 #define AFAR_FD_ZONE  64 /* a root keeps its own fds, and those of channels, at or above this number */
 #define AFAR_FD_CHILD 10 /* a child keeps its carrier at or above this number */
 
 _Static_assert(sizeof(struct afar_request) == 64, "request");
 _Static_assert(sizeof(struct afar_reply) == 16, "reply");
 _Static_assert(sizeof(struct afar_frame) == 8, "frame");
-_Static_assert(sizeof(struct afar_start) == 40, "start");
+_Static_assert(sizeof(struct afar_start) == 48, "start");
+_Static_assert(sizeof(struct afar_script) == 24, "script");
 _Static_assert(sizeof(struct afar_callback) == 156, "callback");
 _Static_assert(sizeof(struct afar_ring) == 128 + 4096 + 8192, "ring");
 _Static_assert(sizeof(struct afar_greeting) == 104, "greeting");

@@ -80,7 +80,7 @@ static int as_expected(const struct afar_request *request, const uint64_t args[6
 
 static uint8_t *room(struct server *server, size_t length) {
   if (server->out_used + length > OUT_SIZE)
-    server_send(server);
+    server_send_all(server);
   return server->out + server->out_used;
 }
 
@@ -95,6 +95,7 @@ void request_finish(struct server *server, const struct afar_request *request, c
   struct afar_reply reply = {request->tag, payload, result};
   __builtin_memcpy(room(server, sizeof reply), &reply, sizeof reply);
   server->out_used += (uint32_t)sizeof reply + payload;
+  server->urgent |= !(request->flags & AFAR_LATER);
 }
 
 /* What came of a request besides its result. */
@@ -134,7 +135,7 @@ static int64_t perform_hold(struct server *server, const struct afar_request *re
 static int64_t perform(struct server *server, const struct afar_request *request, const uint64_t args[6],
                        struct history *history, struct outcome *outcome) {
   if (request->flags & AFAR_FLUSH)
-    server_flush(server);
+    server_flush_all(server);
   switch (request->op) {
   case AFAR_OP_CALL:
     server->calls++;

@@ -98,8 +98,11 @@ uint32_t ring_take(struct server *server, uint32_t most) {
   part = part < most ? part : most;
   if (part == 0)
     return 0;
+  uint32_t before = ring->to_stub_head;
   server_feed(server, ring->to_stub + at, part);
-  STORE(ring->to_stub_head, ring->to_stub_head + part);
+  STORE(ring->to_stub_head, before + part);
+  FENCE();
+  server->news |= LOAD(ring->to_stub_tail) - before >= sizeof ring->to_stub; /* the host may wait for room */
   return part;
 }
 
@@ -118,7 +121,7 @@ void ring_turn(struct server *server) {
   if (!arrived(server->ring))
     ring_tell(server);
   if (!ring_look(server, LOAD(server->ring->spin))) {
-    ring_wake_host(server); /* it may wait for room */
+    ring_tell(server);
     sleep_once(server, arrived, server->held > 0);
     hold_run(server);
   }
@@ -158,7 +161,7 @@ int64_t ring_begin(struct server *server, const uint64_t args[6]) {
   int64_t error = server->held > 0 ? -EINVAL : prepare(server, args[0]);
   if (error)
     return error;
-  server_send(server);
+  server_send_all(server);
   server->ring = (struct afar_ring *)args[0];
   return 0;
 }
@@ -171,7 +174,7 @@ int64_t ring_begin_later(struct server *server, const uint64_t args[6]) {
 }
 
 void ring_start(struct server *server) {
-  server_send(server);
+  server_send_all(server);
   server->ring = server->next_ring;
   server->next_ring = NULL;
   server->switched = 0;

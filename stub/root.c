@@ -160,7 +160,7 @@ static int64_t wait_beside_ring(struct epoll_event events[EVENTS], int64_t timeo
   int sleeps = timeout != 0 && root.looked >= __atomic_load_n(&ring->spin, __ATOMIC_RELAXED);
   if (!sleeps)
     return wait_for(events, 0);
-  ring_wake_host(&root.server); /* it may wait for room */
+  ring_tell(&root.server);
   __atomic_store_n(&ring->stub_asleep, 1, __ATOMIC_RELAXED);
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
   int64_t count = wait_for(events, ring_look(&root.server, 0) ? 0 : timeout);

@@ -9,14 +9,25 @@ void server_init(struct server *server, const struct server_kind *kind) {
   memory_init(&server->memory);
 }
 
-void server_send(struct server *server) {
+void server_send_all(struct server *server) {
   if (server->out_used > 0)
     server->kind->send(server, server->out, server->out_used);
   server->out_used = 0;
+  server->urgent = 0;
+}
+
+void server_send(struct server *server) {
+  if (server->urgent)
+    server_send_all(server);
 }
 
 void server_flush(struct server *server) {
   server_send(server);
+  server->kind->flush(server);
+}
+
+void server_flush_all(struct server *server) {
+  server_send_all(server);
   server->kind->flush(server);
 }
 
@@ -55,7 +66,7 @@ static void begin_write(struct server *server) {
   } else {
     server->error = request_prepare(server, request, &server->live, server->args);
     if (!server->error && request->flags & AFAR_FLUSH)
-      server_flush(server);
+      server_flush_all(server);
   }
   if (server->left == 0)
     finish_write(server);

@@ -71,6 +71,7 @@ struct server {
   uint16_t fresh;      /* slots never used yet begin here */
   uint32_t held;       /* chains kept aside */
   uint32_t out_used;
+  uint8_t urgent; /* of what is gathered there, something is awaited now */
 
   /* Ordered so that an idle process has touched few pages: in one lie, behind all this, what is little of its input and
    * the begin of its output. */
@@ -89,9 +90,13 @@ void server_init(struct server *server, const struct server_kind *kind);
 /* Takes bytes of the stream of requests, and performs what is complete. Exits when they are not understood. */
 void server_feed(struct server *server, const uint8_t *bytes, size_t length);
 
-/* Sends the replies that were gathered; flush: and sees to it that they are out. */
+/* Sends the replies that were gathered, unless all of them may come later; flush: and sees to it that they are out. */
 void server_send(struct server *server);
 void server_flush(struct server *server);
+
+/* The same whether they may come later or not. */
+void server_send_all(struct server *server);
+void server_flush_all(struct server *server);
 
 /* ---- request.c ---- */
 

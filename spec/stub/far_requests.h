@@ -113,7 +113,7 @@ static const char *status_line(pid_t pid, const char *name) {
 }
 
 static void clone_block(struct far *far, uint64_t block, uint32_t flags, int ppid) {
-  struct afar_start start = {flags, ppid, 20, SOL_SOCKET, SCM_RIGHTS, {-1, -1}, -1, 0};
+  struct afar_start start = {flags, ppid, 20, SOL_SOCKET, SCM_RIGHTS, {-1, -1}, -1, 0, 0};
   uint64_t top[2] = {far->hello.entry, block};
   CHECK_EQ(poke(far, 0, block, &start, sizeof start), sizeof start);
   CHECK_EQ(poke(far, 0, block + far->hello.block_size - 16, top, 16), 16);

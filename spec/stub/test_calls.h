@@ -184,6 +184,27 @@ static void the_quiet_say_only_failures(void) {
   end(far);
 }
 
+static void what_may_come_later_comes_with_the_next(void) {
+  struct far *far = begin();
+  uint32_t t = send_request(far, 0, REQ(V(1), .flags = AFAR_LATER));
+  send_request(far, 0, REQ(BAD, .flags = AFAR_LATER));
+  nap(0.01);
+  send_frame(far, 0, AFAR_PING, 5);
+  UNTIL(far, far->pongs > 0);
+  CHECK_EQ(there(far, 0), 0);
+  send_request(far, 0, REQ(V(3)));
+  CHECK_EQ(reply(far, 0, t, NULL), 1);
+  CHECK_EQ(reply(far, 0, t + 1, NULL), -ENOSYS);
+  CHECK_EQ(reply(far, 0, t + 2, NULL), 3);
+  t = CHAIN(far, 0, {V(4), .flags = AFAR_LATER}, {V(5), .flags = AFAR_LATER | AFAR_FLUSH});
+  CHECK_EQ(reply(far, 0, t, NULL), 4); /* FLUSH sends all that was before */
+  CHECK_EQ(there(far, 0), 0);
+  send_request(far, 0, REQ(V(6)));
+  CHECK_EQ(reply(far, 0, t + 1, NULL), 5);
+  CHECK_EQ(reply(far, 0, t + 2, NULL), 6);
+  end(far);
+}
+
 static void arguments(void) {
   struct far *far = begin();
   uint64_t memory = 0xfedcba9876543210;

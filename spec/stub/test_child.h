@@ -23,6 +23,13 @@ static void a_child_serves(void) {
   end(far);
 }
 
+static int64_t wait_there(struct far *far, pid_t pid) {
+  int status = -1;
+  CHECK_EQ(CALL(far, 0, WAIT4, pid, arena(far, 0), 0, 0), pid);
+  CHECK_EQ(peek(far, 0, arena(far, 0), &status, 4), 4);
+  return status;
+}
+
 static void a_child_closes_what_is_the_roots(void) {
   struct far *far = begin();
   int64_t root = CALL(far, 0, FCNTL, far->hello.in_fd, F_DUPFD_CLOEXEC, AFAR_FD_ZONE + 40);
@@ -34,6 +41,68 @@ static void a_child_closes_what_is_the_roots(void) {
     CHECK(CALL(far, 1 + flags, FCNTL, 0, F_GETFD) != -EBADF);
     CHECK_EQ(CALL(far, 0, FCNTL, root, F_GETFD), FD_CLOEXEC);
   }
+  end(far);
+}
+
+/* A child whose requests lie in memory, with room for so many bytes of replies. Its exit status; `replies`: what it has
+ * left there, `length` bytes. */
+static int64_t run_script(struct far *far, const struct afar_request *requests, size_t count, uint32_t room,
+                          struct afar_reply *replies, uint32_t *length) {
+  uint64_t block = arena(far, 600000 & ~4095), at = arena(far, 800000), stack[2] = {far->hello.entry, block};
+  struct afar_start start = {.flags = AFAR_START_SCRIPT, .ppid = far->pid, .fd = {-1, -1}, .script = at};
+  struct afar_script script = {arena(far, 700000), (uint32_t)(count * sizeof *requests), room, 0, 0};
+  poke(far, 0, block, &start, sizeof start);
+  poke(far, 0, block + far->hello.block_size - 16, stack, sizeof stack);
+  poke(far, 0, at, &script, sizeof script);
+  poke(far, 0, script.requests, requests, count * sizeof *requests);
+  int64_t pid = CALL(far, 0, CLONE, CLONE_VM_ | SIGCHLD, block + far->hello.block_size - 16);
+  CHECK(pid > 0);
+  int64_t status = wait_there(far, (pid_t)pid);
+  CHECK_EQ(peek(far, 0, at, &script, sizeof script), sizeof script);
+  *length = script.answered;
+  CHECK(*length <= room);
+  CHECK_EQ(peek(far, 0, at + sizeof script, replies, *length), *length);
+  return status;
+}
+
+static void a_child_performs_its_script(void) {
+  struct far *far = begin();
+  if (runner)
+    skip("needs CLONE_VM");
+  struct afar_reply replies[8];
+  uint32_t length;
+  struct afar_request requests[] = {
+      {.tag = 1, .nr = nr(far, GETPPID)},
+      {.tag = 2, .flags = AFAR_CHAIN | AFAR_QUIET, .nr = nr(far, GETPID)},
+      {.tag = 3, .flags = AFAR_CHAIN, .op = AFAR_OP_ATTACH, ARGS(1, 0, 1, 1, 1)},
+      {.tag = 4, .flags = AFAR_CHAIN, .if_ok = 1, .nr = nr(far, GETPID)},
+      {.tag = 5, .flags = AFAR_CHAIN, .if_failed = 1, .nr = nr(far, CLOSE), ARGS(999)},
+  };
+  CHECK_EQ(run_script(far, requests, 5, 5 * 16, replies, &length), AFAR_SCRIPT_DONE << 8);
+  CHECK_EQ(length, 4 * 16);
+  CHECK_EQ(replies[0].tag, 1);
+  CHECK_EQ(replies[0].result, far->pid);
+  CHECK_EQ(replies[1].tag, 3);
+  CHECK_EQ(replies[1].result, -EOPNOTSUPP);
+  CHECK_EQ(replies[2].tag, 4);
+  CHECK_EQ(replies[2].result, -ECANCELED);
+  CHECK_EQ(replies[3].tag, 5);
+  CHECK_EQ(replies[3].result, -EBADF);
+  CHECK_EQ(run_script(far, requests, 5, 40, replies, &length), AFAR_SCRIPT_DONE << 8);
+  CHECK_EQ(length, 40);
+  CHECK_EQ(run_script(far, requests, 5, 0, replies, &length), AFAR_SCRIPT_DONE << 8);
+  CHECK_EQ(length, 0);
+  CHECK_EQ(run_script(far, requests, 0, 16, replies, &length), AFAR_SCRIPT_DONE << 8);
+  CHECK_EQ(length, 0);
+  struct afar_request ends[] = {
+      {.tag = 1, .nr = nr(far, GETPPID)},
+      {.tag = 2, .op = AFAR_OP_HOLD, ARGS(0, 0)},
+      {.tag = 3, .nr = nr(far, EXIT_GROUP), .flags = AFAR_FLUSH, ARGS(7)},
+      {.tag = 4, .nr = nr(far, GETPPID)},
+  };
+  CHECK_EQ(run_script(far, ends, 4, 4 * 16, replies, &length), 7 << 8);
+  CHECK_EQ(replies[0].tag, 1);
+  CHECK_EQ(replies[0].result, far->pid);
   end(far);
 }
 
@@ -53,13 +122,6 @@ static void all_tests_of_requests_in_a_child(void) {
     send_frame(far, 1, AFAR_CREDIT, sizeof back + 16);
   }
   end(far);
-}
-
-static int64_t wait_there(struct far *far, pid_t pid) {
-  int status = -1;
-  CHECK_EQ(CALL(far, 0, WAIT4, pid, arena(far, 0), 0, 0), pid);
-  CHECK_EQ(peek(far, 0, arena(far, 0), &status, 4), 4);
-  return status;
 }
 
 static void a_child_ends_with_its_carrier(void) {
