@@ -294,6 +294,62 @@ static int l_take(lua_State *L) {
   return 0;
 }
 
+/* ---- a script: what a child performs from memory ---- */
+
+static void number_requests(struct chain *chain) {
+  char *at = bytes_head(&chain->requests);
+  for (uint32_t i = 0; i < chain->count; i++, at += sizeof(struct afar_request)) {
+    memcpy(at + offsetof(struct afar_request, tag), &i, sizeof i);
+    chain->outcomes[i].tag = i;
+    chain->outcomes[i].state = OUTCOME_SENT;
+  }
+}
+
+/* Takes one reply of a script. Quiet requests before it have succeeded. */
+static int take_reply(struct chain *chain, const struct afar_reply *reply) {
+  if (reply->tag >= chain->count || reply->tag < chain->answered || reply->length != 0)
+    return -EPROTO;
+  for (; chain->answered < reply->tag; chain->answered++) {
+    struct outcome *outcome = &chain->outcomes[chain->answered];
+    if (!outcome->quiet)
+      return -EPROTO;
+    outcome->result = 0;
+    outcome->state = OUTCOME_DONE;
+  }
+  chain->outcomes[reply->tag].result = reply->result;
+  chain->outcomes[reply->tag].state = OUTCOME_DONE;
+  chain->answered++;
+  return 0;
+}
+
+/* chain:script() -> its requests, encoded, for a child's memory; from then on it is answered by take_replies() */
+static int l_script(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  size_t length = bytes_length(&chain->requests);
+  luaL_argcheck(L, length == chain->count * sizeof(struct afar_request), 1, "no script: it has payload, or was sent");
+  luaL_argcheck(L, bytes_length(&chain->far) == 0, 1, "goes in parts");
+  number_requests(chain);
+  lua_pushlstring(L, bytes_head(&chain->requests), length);
+  bytes_drop(&chain->requests, length);
+  return 1;
+}
+
+/* chain:take_replies(bytes) -> whether they are understood: what the child has answered; all else it has not */
+static int l_take_replies(lua_State *L) {
+  struct chain *chain = chain_check(L, 1);
+  size_t length;
+  const char *data = luaL_checklstring(L, 2, &length);
+  int error = 0;
+  for (; !error && length >= sizeof(struct afar_reply); length -= sizeof(struct afar_reply)) {
+    struct afar_reply reply;
+    memcpy(&reply, data, sizeof reply);
+    data += sizeof reply;
+    error = take_reply(chain, &reply);
+  }
+  lua_pushboolean(L, !error && length == 0);
+  return 1;
+}
+
 /* chain:result(index) -> number | nil: not answered */
 static int l_result(lua_State *L) {
   struct chain *chain = chain_check(L, 1);
@@ -384,9 +440,21 @@ static int l_chain_gc(lua_State *L) {
   return 0;
 }
 static const luaL_Reg methods[] = {
-    {"add", l_add},     {"write", l_write},   {"result", l_result}, {"data", l_data}, {"count", l_count},
-    {"reset", l_reset}, {"far", l_far},       {"part", l_part},     {"take", l_take}, {"results", l_results},
-    {"again", l_again}, {"__gc", l_chain_gc}, {NULL, NULL},
+    {"add", l_add},
+    {"write", l_write},
+    {"result", l_result},
+    {"data", l_data},
+    {"count", l_count},
+    {"reset", l_reset},
+    {"far", l_far},
+    {"part", l_part},
+    {"take", l_take},
+    {"results", l_results},
+    {"again", l_again},
+    {"script", l_script},
+    {"take_replies", l_take_replies},
+    {"__gc", l_chain_gc},
+    {NULL, NULL},
 };
 
 void chain_class(lua_State *L) {

@@ -108,8 +108,8 @@ static int l_hello(lua_State *L) {
 
 enum { CMSG_LENGTH = 20, SOL_SOCKET_ = 1, SCM_RIGHTS_ = 1 };
 
-/* start(flags, ppid[, carrier]) -> what stands at the start of a child's block; flags: START_..., added; carrier: its
- * socket, if that is there already */
+/* start(flags, ppid[, carrier[, script]]) -> what stands at the start of a child's block; flags: START_..., added;
+ * carrier: its socket, if that is there already; script: its address */
 static int l_start(lua_State *L) {
   struct afar_start start = {.flags = (uint32_t)luaL_checkint(L, 1),
                              .ppid = luaL_checkint(L, 2),
@@ -117,8 +117,18 @@ static int l_start(lua_State *L) {
                              .cmsg_level = SOL_SOCKET_,
                              .cmsg_type = SCM_RIGHTS_,
                              .fd = {-1, luaL_optint(L, 3, -1)},
-                             .carrier = -1};
+                             .carrier = -1,
+                             .script = (uint64_t)luaL_optnumber(L, 4, 0)};
   lua_pushlstring(L, (const char *)&start, sizeof start);
+  return 1;
+}
+
+/* script(requests, length, room) -> a script of the bytes at that address, with room for so many of replies */
+static int l_script(lua_State *L) {
+  struct afar_script script = {.requests = (uint64_t)luaL_checknumber(L, 1),
+                               .length = (uint32_t)luaL_checkint(L, 2),
+                               .room = (uint32_t)luaL_checkint(L, 3)};
+  lua_pushlstring(L, (const char *)&script, sizeof script);
   return 1;
 }
 
@@ -159,8 +169,8 @@ static int l_rights(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"hello", l_hello},     {"start", l_start},   {"stack", l_stack},
-    {"message", l_message}, {"rights", l_rights}, {NULL, NULL},
+    {"hello", l_hello},   {"start", l_start},   {"stack", l_stack}, {"message", l_message},
+    {"rights", l_rights}, {"script", l_script}, {NULL, NULL},
 };
 
 static void constant(lua_State *L, const char *name, size_t value) {
@@ -177,7 +187,12 @@ int luaopen_afar_hello(lua_State *L) {
   constant(L, "STACK_SIZE", 16);
   constant(L, "ZONE", AFAR_FD_ZONE);
   constant(L, "START_CLOSE", AFAR_START_CLOSE);
+  constant(L, "START_SCRIPT", AFAR_START_SCRIPT);
   constant(L, "F_START_CLOSE", AFAR_F_START_CLOSE);
+  constant(L, "F_SCRIPT", AFAR_F_SCRIPT);
+  constant(L, "SCRIPT_SIZE", sizeof(struct afar_script));
+  constant(L, "SCRIPT_ANSWERED", offsetof(struct afar_script, answered));
+  constant(L, "REPLY_SIZE", sizeof(struct afar_reply));
   constant(L, "RING_SIZE", sizeof(struct afar_ring));
   constant(L, "WINDOW", 256 * 1024);
   constant(L, "ATTACH_READ", AFAR_ATTACH_READ);

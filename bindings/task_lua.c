@@ -233,10 +233,11 @@ static int l_wake(lua_State *L) {
 }
 
 /* hurry(): what was submitted leaves at once, and nothing will follow soon: it makes somebody else run, who needs the
- * CPU. Where nobody could begin with it meanwhile, it leaves with this turn's others. */
+ * CPU. Where nobody could begin with it meanwhile, it leaves with this turn's others; a root's, before what its
+ * channels send from now on. */
 static int l_hurry(lua_State *L) {
   struct task *task = task_check(L, 1);
-  if (!task->ring)
+  if (!task->ring && !task->stream)
     return 0;
   task_flush(task);
   if (task->ring)

@@ -208,7 +208,7 @@ function children.new(parent, inert, block, pid, pidfd, late)
   }
   local self = setmetatable({ state = state, inert = inert, guard = guard(state) }, Child)
   add_kid(parent, self)
-  release_at_end(state, inert.task)
+  if inert.task then release_at_end(state, inert.task) end
   return self
 end
 

@@ -15,6 +15,7 @@ local hello = require "afar.hello"
 local links = require "afar.links"
 local nursery = require "afar.nursery"
 local process = require "afar.process"
+local running = require "afar.running"
 local sched = require "afar.sched"
 local space = require "afar.space"
 local tasks = require "afar.task"
@@ -76,6 +77,7 @@ end
 
 --- Where close_range is missing (before Linux 5.9): one by one.
 local function close_known(child, parent)
+  running.settle(parent)
   local r = requests.record(child)
   for number in pairs(parent.table.internal) do
     if number ~= child.carrier then r:call("close", { always = true, may_fail = true }, number) end

@@ -94,6 +94,15 @@ function command.store_array(r, strings)
   return address
 end
 
+--- It is in memory: the next one finds it there.
+local function keep_environ(entry)
+  local space = entry.space
+  local old = space.environ
+  if old == entry or space.machine.plain_clone or old and variables.same(old.variables, entry.variables) then return end
+  space.environ = entry
+  if old and old.users == 0 then space:free(old.address, old.size) end
+end
+
 --- The environment's array. It is the same for nearly all that a process executes: kept in its memory from one to the next, unless
 --- this program has one of its own.
 function command.store_environ(r, p, spec)
@@ -104,6 +113,7 @@ function command.store_environ(r, p, spec)
     entry = { variables = variables.share(p), size = array_size(list), space = p.space, users = 0 }
     entry.address = p.space:alloc(p, entry.size)
     r:store(entry.address, array(entry.address, list))
+    if p.space:in_place(entry.address, entry.size) then keep_environ(entry) end
   end
   entry.users = entry.users + 1
   r.environ = entry
@@ -111,19 +121,14 @@ function command.store_environ(r, p, spec)
 end
 
 --- The exec is over, or it will not be tried: its environment's array is kept for the next one if it surely is in memory by now; who executes at
---- the same time could not know.
-function command.settle_environ(r)
+--- the same time could not know. `stored`: the requests that put it there were answered.
+function command.settle_environ(r, stored)
   local entry = r.environ
   if not entry then return end
   r.environ = nil
   entry.users = entry.users - 1
   local space = entry.space
-  local old = space.environ
-  local there = space:in_place(entry.address, entry.size) or r.requests:result(1)
-  if old ~= entry and (not old or not variables.same(old.variables, entry.variables)) and there and not space.machine.plain_clone then
-    space.environ = entry
-    if old and old.users == 0 then space:free(old.address, old.size) end
-  end
+  if stored or r.requests and r.requests:result(1) then keep_environ(entry) end
   if entry.users == 0 and space.environ ~= entry then space:free(entry.address, entry.size) end
 end
 

@@ -42,20 +42,40 @@ local function sources(r, p, spec)
   return from
 end
 
+--- Whether 0, 1 and 2 all shall be /dev/null, and nobody misses what they are now should that fail.
+local function are_nulls(r, spec)
+  return r.is_final and spec.stdin == "null" and spec.stdout == "null" and (spec.stderr == "null" or spec.stderr == "stdout")
+end
+
+--- Each is opened in its place, which is the lowest number that is free then.
+local function record_nulls(r)
+  local C, closed = r.sys.C, { quiet = r.setup and true, may_fail = true, always = true }
+  for target = 0, 1 do
+    r:call("close", closed, target)
+    r:call("openat", r.setup, C.AT_FDCWD, constant(r, "/dev/null\0"), target == 0 and C.O_RDONLY or C.O_WRONLY, 0)
+  end
+  r:call("dup3", r.setup, 1, 2, 0)
+end
+
 --- Every fd that shall become 0, 1 or 2, and may be one of them, is first copied out of their way; then each is put in its place.
-local function record_fds(r, p, spec)
-  local C = r.sys.C
+local function record_standard(r, p, spec)
+  if are_nulls(r, spec) then return record_nulls(r) end
   local from, moved = sources(r, p, spec), {}
   for target = 1, 3 do
     local source = from[target]
     if source and not moved[source] then
       local is_clear = type(source) == "number" and source > 2
-      moved[source] = is_clear and source or r:call("fcntl", r.setup, source, C.F_DUPFD_CLOEXEC, 10)
+      moved[source] = is_clear and source or r:call("fcntl", r.setup, source, r.sys.C.F_DUPFD_CLOEXEC, 10)
     end
   end
   for target = 1, 3 do
     if from[target] then r:call("dup3", r.setup, moved[from[target]], target - 1, 0) end
   end
+end
+
+local function record_fds(r, p, spec)
+  local C = r.sys.C
+  record_standard(r, p, spec)
   for _, fd in ipairs(spec.keep or {}) do
     r:call("fcntl", r.setup, fds.near(fd, p, "keep"), C.F_SETFD, 0)
   end
@@ -128,7 +148,8 @@ local function record(r, p, spec)
   local C = p.machine.sys.C
   r.args = { n = 1, table.concat(spec, " ") }
   r.spec = spec
-  r.setup = p.space.arena and QUIET or nil -- no waking for what prepares it; far away, the first answer says that the environment is there
+  -- No waking for what prepares it; far away, the first answer says that the environment is there.
+  r.setup = (r.is_script or p.space.arena) and QUIET or nil
   record_fds(r, p, spec)
   if spec.cwd then r:call("chdir", r.setup, r:string(spec.cwd)) end
   if spec.umask then r:call("umask", r.setup, loadmode(spec.umask, "umask")) end
@@ -152,6 +173,20 @@ function exec.begin(p, spec, is_final)
   error(err, 0)
 end
 
+--- Records an exec as a script, which a process performs that is there for nothing else and has no carrier.
+---@return afar.Recorder  never submitted; to be dropped, and its environment settled
+function exec.script(p, spec)
+  local r = requests.record(p)
+  r.name, r.is_final, r.is_script = "exec", true, true
+  local ok, err = pcall(r.by, r, record, p, spec)
+  if ok then return r end
+  command.settle_environ(r)
+  error(err, 0)
+end
+
+--- Whether a script that has answered so much has executed something.
+function exec.executed(r) return r:result(r.tried[#r.tried]) == nil end
+
 --- Which of several failures says most: as execvp(3), that it may not be executed rather than that it isn't there, and anything else rather than both.
 local function worst(r)
   local best
@@ -171,6 +206,7 @@ local function any_present(p, r)
     if r:result(r.tried[i]) == -r.C.EACCES then refused[#refused + 1] = path end
   end
   for _, path in ipairs(refused) do
+    if path:sub(1, 1) ~= "/" and p ~= r.process and r.spec.cwd then path = r.spec.cwd .. "/" .. path end
     if nursery.try(p.lstat, p, path) then return true end
   end
   return false
@@ -209,10 +245,11 @@ local function check_setup(r)
 end
 
 --- Raises why nothing was executed.
-function exec.failed(p, r)
+---@param looker? afar.Process  who can still look for files, where `p` can't
+function exec.failed(p, r, looker)
   check_setup(r)
   local errno = worst(r)
-  if errno == r.C.EACCES and is_searched(r.spec) and not any_present(p, r) then errno = r.C.ENOENT end
+  if errno == r.C.EACCES and is_searched(r.spec) and not any_present(looker or p, r) then errno = r.C.ENOENT end
   local err = errors.errno(p, "execve", { n = 1, table.concat(r.spec, " ") }, errno)
   if err.name == "ENOENT" then
     if r.spec.fd then

@@ -9,6 +9,7 @@ local hello = require "afar.hello"
 local links = require "afar.links"
 local process = require "afar.process"
 local requests = require "afar.requests"
+local running = require "afar.running"
 local sched = require "afar.sched"
 local spawn = require "afar.spawn"
 local tables = require "afar.tables"
@@ -43,6 +44,7 @@ end
 ---@param p afar.Process
 function handover.prepare(p, path)
   gate.close(p)
+  running.settle(p)
   end_siblings(p, path)
   if tables.is_shared(p) then fail(p, path, "another process uses its table of fds (CLONE_FILES)", "end that one before") end
   children.open_all(p)
@@ -54,6 +56,7 @@ local function close_copies(front, p, watched)
   local numbers = { watched }
   for number in pairs(p.table.handles) do numbers[#numbers + 1] = number end
   for _, child in pairs(rawget(p, "kids") or {}) do numbers[#numbers + 1] = child.state.pidfd end
+  for _, pidfd in pairs(running.known(p)) do numbers[#numbers + 1] = pidfd end
   for _, number in ipairs(numbers) do
     if number >= hello.ZONE then r:call("close", { always = true, may_fail = true, aside = true }, number) end
   end
@@ -97,6 +100,7 @@ function handover.finish(p)
     if number >= hello.ZONE and number ~= watched then front.table.internal[number] = true end
   end
   for _, child in pairs(rawget(p, "kids") or {}) do front.table.internal[child.state.pidfd or -1] = nil end
+  for _, pidfd in pairs(running.known(p)) do front.table.internal[pidfd] = nil end
   for number in pairs(front.table.internal) do p.table.internal[number] = nil end
   machine.outlived = p
   rawset(p, "is_root", nil)

@@ -5,6 +5,7 @@ local children = require "afar.child"
 local errors = require "afar.error"
 local fds = require "afar.fd"
 local process = require "afar.process"
+local running = require "afar.running"
 local sibling = require "afar.sibling"
 
 local LAST = 2 ^ 32 - 1
@@ -116,6 +117,7 @@ end
 
 local function internal_of(p)
   local left = {}
+  running.settle(p)
   for number in pairs(p.table.internal) do left[number] = true end
   return left
 end

@@ -17,7 +17,7 @@ uint32_t afar_chain_failure(void *chain, uint32_t index, int canceled);
 local requests = {}
 
 local OP = { CALL = 0, WRITE = 1, READ = 2, HOLD = 3, CANCEL = 4, VALUE = 5, ATTACH = 6, PING = 7, PERSIST = 9, TALLY = 11 }
-local FLAG = { QUIET = 2, FLUSH = 4, EXPECT = 8, EXPECT_ARG = 16 }
+local FLAG = { QUIET = 2, FLUSH = 4, EXPECT = 8, EXPECT_ARG = 16, LATER = 32 }
 local RESULT, LOAD32, LOAD64 = 1, 2, 3
 local BACK_MAX = 255
 local IF_OK, IF_FAILED = 6, 7 -- places of a request that may refer to another, behind its arguments: see Recorder.far
@@ -245,6 +245,7 @@ local function flags_of(o)
   local flags = 0
   if o.quiet then flags = flags + FLAG.QUIET end
   if o.flush then flags = flags + FLAG.FLUSH end
+  if o.later then flags = flags + FLAG.LATER end
   if o.expect then return flags + FLAG.EXPECT, o.expect end
   if o.expect_arg then return flags + FLAG.EXPECT_ARG, o.expect_arg - 1 end
   return flags, 0
@@ -271,10 +272,11 @@ local function no_such_call(self, name)
 end
 
 --- Records a system call. `o` says how it depends on others:
----   quiet: no reply if it succeeds; flush: it may block, exec or exit; expect = n: any other result is a failure;
----   expect_arg = i: as expect, with the value of argument i (from 1); if_ok = ref / if_failed = ref: the condition (by default: what
----   was recorded before succeeded); always: no condition but that its arguments exist; aside: what is recorded later doesn't depend on it;
----   may_fail: its failure is no error of the chain; as: the name that errors use.
+---   quiet: no reply if it succeeds; later: its reply comes with that to a later request; flush: it may block, exec or exit;
+---   expect = n: any other result is a failure; expect_arg = i: as expect, with the value of argument i (from 1);
+---   if_ok = ref / if_failed = ref: the condition (by default: what was recorded before succeeded); always: no condition but that its
+---   arguments exist; aside: what is recorded later doesn't depend on it; may_fail: its failure is no error of the chain;
+---   as: the name that errors use.
 ---@param name string as the kernel names it
 ---@param o? table
 ---@return afar.Ref

@@ -11,6 +11,7 @@ local hello = require "afar.hello"
 local nursery = require "afar.nursery"
 local passing = require "afar.passing"
 local process = require "afar.process"
+local programs = require "afar.program"
 local pump = require "afar.pump"
 local sched = require "afar.sched"
 local u32 = require("afar.bytes").u32
@@ -40,12 +41,14 @@ end
 
 local NO_FD = 2 ^ 32 - 1
 
+local LATER = { later = true } -- nobody waits for that alone
+
 local function record_pipe(r, parent, ours)
-  local C = parent.machine.sys.C
+  local C, o = parent.machine.sys.C, r.is_later and LATER or nil
   local pipe = { at = parent.space:alloc(parent, 8), space = parent.space, ours = ours, theirs = 1 - ours }
   r:store(pipe.at, ("\255"):rep(8)) -- no fds, if it can't be made
-  r:call("pipe2", nil, pipe.at, C.O_CLOEXEC)
-  r:call("fcntl", nil, requests.load32(pipe.at + 4 * ours), C.F_SETFL, C.O_NONBLOCK)
+  r:call("pipe2", o, pipe.at, C.O_CLOEXEC)
+  r:call("fcntl", o, requests.load32(pipe.at + 4 * ours), C.F_SETFL, C.O_NONBLOCK)
   return pipe
 end
 
@@ -57,7 +60,7 @@ local function take_end(r, parent, pipe)
   end
   local flag = pipe.ours == 0 and hello.ATTACH_READ or hello.ATTACH_WRITE
   pipe.channel = parent.machine.stream:channel(hello.WINDOW, hello.WINDOW)
-  pipe.attach = r:attach(pipe.channel:number(), requests.load32(pipe.at + 4 * pipe.ours), flag, hello.WINDOW, hello.WINDOW)
+  pipe.attach = r:attach(pipe.channel:number(), requests.load32(pipe.at + 4 * pipe.ours), flag, hello.WINDOW, hello.WINDOW, { later = r.is_later })
 end
 
 local function adopt(r, parent, pipe)
@@ -117,8 +120,12 @@ local function record_pipes(r, parent, spec)
   return pipes
 end
 
---- What the child execs: its own ends of the pipes, found in memory.
+--- What the child execs: its own ends of the pipes, found in memory. `spec` is this run's own (passing.resolve).
 local function spec_of_child(spec, pipes)
+  if not next(pipes) then
+    spec.stdin = spec.stdin or "null"
+    return spec
+  end
   local own = {}
   for key, value in pairs(spec) do own[key] = value end
   for _, name in ipairs { "stdin", "stdout", "stderr" } do
@@ -133,14 +140,18 @@ local function spec_of_child(spec, pipes)
 end
 
 --- After the clone: the parent gives up the program's ends, and takes its own.
-local function record_after(birth, pipes)
-  local r = requests.record(birth.parent)
+local function record_ends(r, parent, pipes)
   for _, pipe in pairs(pipes) do
-    r:call("close", { always = true, may_fail = true }, requests.load32(pipe.at + 4 * pipe.theirs))
+    r:call("close", { always = true, may_fail = true, later = r.is_later }, requests.load32(pipe.at + 4 * pipe.theirs))
     r.last = nil
-    take_end(r, birth.parent, pipe)
+    take_end(r, parent, pipe)
     r.last = nil
   end
+end
+
+local function record_after(birth, pipes)
+  local r = requests.record(birth.parent)
+  record_ends(r, birth.parent, pipes)
   if r.count > 0 then r:submit() end
   return r
 end
@@ -170,7 +181,7 @@ local function collect(child, spec, pipes)
     return setmetatable(result, Result)
   end
   nursery.nursery(function(n)
-    n:defer(drop, child.parent, pipes)
+    n:defer(drop, child.parent, pipes) -- child: of either kind
     if pipes.stdin then n:spawn(write_end, pipes.stdin, spec.stdin) end
     for _, name in ipairs { "stdout", "stderr" } do
       if pipes[name] then
@@ -182,8 +193,8 @@ local function collect(child, spec, pipes)
   return setmetatable(result, Result)
 end
 
---- When the run is cut short its program is ended: asked, then forced. With `tree`: forced at once, with all that it has started.
-local function stop(child, tree)
+--- Its program is ended: asked, then forced. With `tree`: forced at once, with all that it has started.
+local function end_child(child, tree)
   if child.status then return end
   if tree and pcall(child.kill_tree, child) then return end
   child:kill "SIGTERM"
@@ -192,6 +203,12 @@ local function stop(child, tree)
     child:kill "SIGKILL"
     child:wait()
   end
+end
+
+--- When the run is cut short.
+local function stop(child, tree)
+  if not child.cut_short then return end_child(child, tree) end
+  child:cut_short(function(kid) end_child(kid, tree) end)
 end
 
 --- Waits for the parent's ends of the pipes.
@@ -212,8 +229,8 @@ local function undo(parent, child, born, running, pipes)
   end)
 end
 
---- Starts it: the clone, the exec and the pipes leave in one go.
-local function start(parent, spec)
+--- Starts it as a child with a carrier, which is told to exec.
+local function start_child(parent, spec)
   local pipes
   local birth = clone.begin(parent, 0, function(r) pipes = record_pipes(r, parent, spec) end, true)
   local child = birth.child
@@ -230,8 +247,44 @@ local function start(parent, spec)
     return child.child, pipes
   end
   undo(parent, child, born, running, pipes)
-  if not born and clone.turn_plain(parent, err) then return start(parent, spec) end
   error(not born and err or not running and failure or why, 0)
+end
+
+--- Waits until it was cloned, and for the parent's ends of the pipes.
+local function await_birth(parent, program, pipes)
+  local ok, err = pcall(program.born, program)
+  if ok then return end
+  nursery.shielded(function()
+    pcall(stop, program)
+    drop(parent, pipes)
+  end)
+  error(err, 0)
+end
+
+--- Starts it: the clone, the exec and the pipes leave in one go.
+---@return afar.Program|afar.Child
+---@return table pipes
+local function start(parent, spec)
+  if not programs.possible(parent, spec) then return start_child(parent, spec) end
+  local r = requests.record(parent)
+  r.is_later = programs.has_room(parent) and parent.is_root -- its ends are channels, which can be used at once
+  local pipes = r:by(record_pipes, parent, spec)
+  local ends = {
+    awaited = not r.is_later and next(pipes) ~= nil,
+    record = function() record_ends(r, parent, pipes) end,
+    adopt = function()
+      for _, pipe in pairs(pipes) do adopt(r, parent, pipe) end
+    end,
+  }
+  local ok, program = pcall(programs.begin, r, spec_of_child(spec, pipes), ends)
+  if not ok or not program then
+    drop(parent, pipes)
+    r:drop()
+    if ok then return start_child(parent, spec) end
+    error(program, 0)
+  end
+  if program.waiting ~= r then await_birth(parent, program, pipes) end
+  return program, pipes
 end
 
 local LINES_SHOWN, BYTES_SHOWN = 5, 500
@@ -258,11 +311,18 @@ local function raise(parent, spec, result)
   error(err, 0)
 end
 
-local function run_to_end(self, spec)
+local function run_once(self, spec)
   local child, pipes = gate.pass(self, start, self, spec)
   local ok, result = pcall(collect, child, spec, pipes)
   if ok then return result end
   nursery.shielded(stop, child, spec.tree) -- what is told is why it was cut short
+  error(result, 0)
+end
+
+local function run_to_end(self, spec)
+  local ok, result = pcall(run_once, self, spec)
+  if ok then return result end
+  if clone.turn_plain(self, result) then return run_once(self, spec) end
   error(result, 0)
 end
 

@@ -53,7 +53,7 @@ end
 function Space:__tostring() return ("address space of %s"):format(self.name) end
 
 --- Memory of so many bytes, 16-aligned (page-aligned from 4096 bytes on). Maps more where none is left, which may wait.
----@param process table  a process in this space, which would map more
+---@param process table  a process in this space, which would map more; or its parent, where it has no carrier
 ---@param size number    bytes
 ---@return number address
 function Space:alloc(process, size)
@@ -62,7 +62,8 @@ function Space:alloc(process, size)
   local length = math.max(CHUNK, size + 4096 - size % 4096)
   local C = process.machine.sys.C
   local flags = C.MAP_PRIVATE + C.MAP_ANONYMOUS + C.MAP_NORESERVE
-  address = process:syscall("mmap", 0, length, C.PROT_READ + C.PROT_WRITE, flags, -1, 0)
+  local mapper = process.task and process or process.parent
+  address = mapper:syscall("mmap", 0, length, C.PROT_READ + C.PROT_WRITE, flags, -1, 0)
   self.heap:add(address, length)
   local list = self.own or self.regions
   list[#list + 1] = { address, length }

@@ -6,6 +6,7 @@ local fdtable = require "afar.fdtable"
 local nursery = require "afar.nursery"
 local pids = require "afar.pids"
 local process = require "afar.process"
+local running = require "afar.running"
 local sched = require "afar.sched"
 local watch = require "afar.watch"
 
@@ -22,13 +23,14 @@ function tables.is_shared(p)
   return p.parent ~= nil and p.parent.table == p.table
 end
 
---- The numbers that are the process's own: its carrier, its children, its epoll instance.
+--- The numbers that are the process's own: its carrier, its children, its epoll instance. What it runs is known after running.settle(p).
 local function own_numbers(p)
   local own = {}
   if p.carrier then own[p.carrier] = true end
   for _, child in pairs(rawget(p, "kids") or {}) do
     if not child.status and child.state.pidfd then own[child.state.pidfd] = true end
   end
+  for _, pidfd in pairs(running.known(p)) do own[pidfd] = true end
   local many = rawget(p, "watch")
   if many and many.epoll then own[many.epoll] = true end
   return own
@@ -141,6 +143,7 @@ local function leave_old(p, old, own)
 end
 
 local function leave(p, brief)
+  running.settle(p)
   local old, own = p.table, own_numbers(p)
   p:syscall("unshare", p.machine.sys.C.CLONE_FILES)
   let_children_stay(p, old, brief)

@@ -4,6 +4,7 @@ local requests = require "afar.requests"
 local children = require "afar.child"
 local errors = require "afar.error"
 local process = require "afar.process"
+local running = require "afar.running"
 local sched = require "afar.sched"
 
 local tree = {}
@@ -46,7 +47,8 @@ local function belongs(all, pid, members, parent, known)
 end
 
 local function known_children(parent)
-  local known = {}
+  running.settle(parent)
+  local known = running.known(parent)
   for pid in pairs(rawget(parent, "kids") or {}) do known[pid] = true end
   return known
 end

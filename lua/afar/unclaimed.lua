@@ -6,6 +6,7 @@ local fds = require "afar.fd"
 local kept = require "afar.kept"
 local nursery = require "afar.nursery"
 local process = require "afar.process"
+local running = require "afar.running"
 
 local PR_SET_PTRACER = 0x59616d61
 local PIDFD = "anon_inode:[pidfd]"
@@ -51,7 +52,7 @@ local function pidfds_of(p, all, named)
 end
 
 local function known_children(p)
-  local known = {}
+  local known = running.known(p)
   for pid, child in pairs(rawget(p, "kids") or {}) do
     if not child.status then known[pid] = true end
   end
@@ -64,6 +65,7 @@ end
 process.define("unclaimed", function(self)
   if not rawget(self, "kept") then error(errors.new(self, "unclaimed", {}, "it is not persistent"), 0) end
   local named, pids = kept.named(self)
+  running.settle(self)
   local all = targets(self)
   local free, numbers = pidfds_of(self, all, named)
   local list, known = {}, known_children(self)
