@@ -155,19 +155,21 @@ end
 
 -- ---- waiting ----
 
---- The process's own; made at first use, by one of several that want it at once.
-local function of(process)
-  local self = rawget(process, "watch")
-  if not self then
-    self = setmetatable({ process = process, entries = {} }, Watch)
-    rawset(process, "watch", self)
-  end
+--- Nobody who has asked for the instance wants it any more: it is closed.
+local function close_unwanted(self)
+  if self.wanted == 0 and self.epoll and not next(self.entries) then start(self) end
+end
+
+--- By one of several that want it at once.
+local function make(self)
+  local process = self.process
   while not self.epoll do
     local making = self.making
     if not making then
       making = sched.start(function()
         self.epoll = process:syscall("epoll_create1", process.machine.sys.C.EPOLL_CLOEXEC)
         process.table.internal[self.epoll] = true
+        close_unwanted(self)
       end)
       self.making = making
     end
@@ -175,7 +177,21 @@ local function of(process)
     if self.making == making then self.making = nil end -- whoever has begun it may have been cancelled
     if not making.ok then error(making.values[1], 0) end
   end
-  return self
+end
+
+--- The process's own; made at first use.
+local function of(process)
+  local self = rawget(process, "watch")
+  if not self then
+    self = setmetatable({ process = process, entries = {}, wanted = 0 }, Watch)
+    rawset(process, "watch", self)
+  end
+  self.wanted = self.wanted + 1
+  local ok, err = pcall(make, self)
+  self.wanted = self.wanted - 1
+  if ok then return self end
+  close_unwanted(self)
+  error(err, 0)
 end
 
 local function join(self, fd, events)
