@@ -37,7 +37,7 @@ for _, name in ipairs { "afar.prepared", "afar.content", "afar.bootstrap", "afar
 end
 
 -- What a process is to the kernel: signals, namespaces, attributes; and its children as others see them.
-for _, name in ipairs { "afar.signal", "afar.attributes", "afar.namespace", "afar.waiting" } do
+for _, name in ipairs { "afar.signal", "afar.attributes", "afar.namespace", "afar.waiting", "afar.tree" } do
   require(name)
 end
 
@@ -55,7 +55,6 @@ end
 for module, names in pairs {
   -- attributes of processes, and programs
   ["afar.jobs"] = "getpgid getsid ioctl setpgid setsid tcgetpgrp tcgetsid tcsetpgrp",
-  ["afar.tree"] = "kill_tree",
   ["afar.own_fds"] = "blocking close_on_exec close_others close_range keep pidfd_getfd",
   ["afar.pty"] = "pty",
   ["afar.container"] = "enter_container", -- a root file system of one's own

@@ -1,5 +1,5 @@
 --- Methods whose modules are loaded once somebody asks for one of them: what a script doesn't use neither takes time at its start nor is
---- looked through in each of the collector's rounds.
+--- looked through in each of the collector's rounds. Such a module gives methods to processes and fds only: nobody would find others.
 
 local later = {}
 

@@ -26,6 +26,23 @@ describe("methods that are loaded later", function()
     assert.equal("nil", said)
   end)
 
+  it("are those of processes and fds alone", function()
+    local said = other_host.run [[
+      require "afar"
+      local classes, before = { child = require("afar.child").Child, pointer = require("afar.pointer").Pointer, afar = require "afar" }, {}
+      for what, class in pairs(classes) do
+        for name in pairs(class) do before[what .. name] = true end
+      end
+      require("afar.later").load_all()
+      for what, class in pairs(classes) do
+        for name in pairs(class) do
+          if not before[what .. name] then print(what, name) end
+        end
+      end
+    ]]
+    assert.equal("", said)
+  end)
+
   it("come by a process, by an fd, and in a chain, by either", function()
     local said = other_host.run [[
       local afar = require "afar"
