@@ -91,6 +91,7 @@ local function unwatch(self)
 end
 
 local function end_of_file(self, file)
+  self.leaks.scrub()
   local left = self.leaks.check(self.before)
   if #left > 0 then self:failed(file.name .. ": leaves nothing behind", table.concat(left, "\n")) end
   local word = self.failures == self.at_start.failures and "ok" or "FAILED"
@@ -114,6 +115,7 @@ function handler.new(busted, leaks)
   on({ "test", "start" }, function(element) watch(self, full_name(busted, element)) end)
   on({ "test", "end" }, function(element, _, status)
     unwatch(self)
+    leaks.scrub()
     self:count(status, element)
   end)
   on({ "file", "start" }, function()
