@@ -233,8 +233,9 @@ end
 
 local function run_collected()
   while collected_count > 0 do
+    local empty = {} -- first: what takes memory may collect, and add to the list that is taken
     local list, count = collected, collected_count
-    collected, collected_count = {}, 0
+    collected, collected_count = empty, 0
     for i = 1, count do list[i]() end
   end
 end

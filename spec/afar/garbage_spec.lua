@@ -63,3 +63,26 @@ describe("a call leaves", function()
     assert.is_nil(next(kept))
   end)
 end)
+
+describe("what the garbage collector leaves to do", function()
+  it("is done also where it comes up while what came before is looked through", function()
+    assert.equal("40000\t40000", other_host.run [[ -- whose memory is small: it is collected often
+      local sched = require "afar.sched"
+      local made, done = 0, 0
+      local function count() done = done + 1 end
+      local proxy = newproxy(true)
+      getmetatable(proxy).__gc = function()
+        made = made + 1
+        sched.collected(count)
+      end
+      for _ = 1, 20000 do
+        newproxy(proxy)
+        newproxy(proxy)
+        sched.check()
+      end
+      collectgarbage()
+      sched.check()
+      print(made, done)
+    ]])
+  end)
+end)
