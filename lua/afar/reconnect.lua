@@ -22,7 +22,7 @@ local function object_of(q, path, id, connection, options)
   local welcome = connection.welcome
   local facts = {
     pid = welcome.pid, entry = welcome.entry, block_size = welcome.block_size, hold_slots = welcome.hold_slots, read_max = welcome.read_max,
-    sigmask = NO_SIGNALS,
+    features = welcome.features, sigmask = NO_SIGNALS,
   }
   local machine = session.machine_of(q, facts)
   local p = process.new {
