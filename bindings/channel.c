@@ -205,8 +205,11 @@ void channel_close(struct channel *channel) {
   channel->closing = 1;
   if (channel->pump)
     pump_stop(channel->pump);
+  struct sink *root = channel->stream->root;
   if (channel->stream->state == STREAM_ENDED)
     return;
+  if (root)
+    root->credit(root); /* what was asked of the root before goes before: its ATTACH may be among that */
   stream_frame(channel->stream, channel->number, AFAR_CLOSE, 0);
   complete(channel, &channel->read_id);
   complete(channel, &channel->write_id);

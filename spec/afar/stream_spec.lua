@@ -31,6 +31,17 @@ describe("a stream", function()
     return attach.channel(root, from, "r"), child
   end
 
+  it("goes on where a channel is given up in the turn in which it was begun", function()
+    local from, to = root:pipe2()
+    local channel, finish = attach.copy(root, from, "r")
+    channel:close()
+    finish()
+    to:close()
+    assert.equal(root.pid, root:getpid())
+    root:getpid()
+    from:close()
+  end)
+
   it("carries one channel though the reader of another has stopped, and neither side grows", function()
     local stuck, stuck_child = zeros(AMOUNT)
     local flowing, child = zeros(AMOUNT)
