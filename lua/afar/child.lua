@@ -192,7 +192,7 @@ end
 --- The child that `parent` just cloned. Without a pidfd (an emulator) one is opened: now, unless `late`.
 ---@param parent afar.Process
 ---@param inert afar.Process   the process object of the child itself
----@param block number         address of its block
+---@param block? number        address of its block; nil: that is not the child's to give back
 ---@param pid integer
 ---@param pidfd? integer
 ---@param late? boolean

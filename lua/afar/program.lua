@@ -183,7 +183,7 @@ end
 
 --- From now on it is awaited as any child is.
 local function become_child(self)
-  local child = children.new(self.parent, self.process, self.process.pid, pidfd_of(self))
+  local child = children.new(self.parent, self.process, nil, self.process.pid, pidfd_of(self))
   child.argv, child.private = self.argv, true
   self.child = child
 end
