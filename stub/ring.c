@@ -51,8 +51,19 @@ void ring_wake_host(struct server *server) {
     server->kind->bell(server);
 }
 
+/* Whether the ring may have been full since the host was last told something: then it may wait for room. Not looked at
+ * before the replies are there, for which it waits mostly. */
+static int was_full(struct server *server) {
+  struct afar_ring *ring = server->ring;
+  if (!server->took)
+    return 0;
+  server->took = 0;
+  FENCE();
+  return LOAD(ring->to_stub_tail) - server->took_at >= sizeof ring->to_stub;
+}
+
 void ring_tell(struct server *server) {
-  if (server->news)
+  if (was_full(server) || server->news)
     ring_wake_host(server);
   server->news = 0;
 }
@@ -98,11 +109,11 @@ uint32_t ring_take(struct server *server, uint32_t most) {
   part = part < most ? part : most;
   if (part == 0)
     return 0;
-  uint32_t before = ring->to_stub_head;
+  if (!server->took)
+    server->took_at = ring->to_stub_head;
+  server->took = 1;
   server_feed(server, ring->to_stub + at, part);
-  STORE(ring->to_stub_head, before + part);
-  FENCE();
-  server->news |= LOAD(ring->to_stub_tail) - before >= sizeof ring->to_stub; /* the host may wait for room */
+  STORE(ring->to_stub_head, ring->to_stub_head + part);
   return part;
 }
 

@@ -47,6 +47,8 @@ struct server {
   struct persist *persist, *starting; /* a persistent child's; starting: it is one once its replies are out */
   uint8_t turns;
   uint8_t news;     /* replies are in the ring of which the host was not told, if it sleeps */
+  uint8_t took;     /* requests from the ring, from `took_at` on, since then */
+  uint32_t took_at;
   uint8_t switched; /* to the ring: what still follows on the socket are no requests */
   uint8_t much;     /* came last: more than fits into in_little */
   struct memory memory;

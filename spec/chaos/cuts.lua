@@ -126,7 +126,7 @@ local function run(n, failures)
 end
 
 leaks.prepare()
-afar.here:run { "true" }
+afar.here:fork():exit() -- links for new processes are there from now on
 local before = leaks.snapshot()
 server = sshd.start(2)
 dir = afar.here:mkdtemp "/tmp/chaos-XXXXXX"
