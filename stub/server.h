@@ -46,8 +46,8 @@ struct server {
   struct afar_ring *ring, *next_ring; /* where requests and replies flow, once it was told, or will; NULL: nowhere */
   struct persist *persist, *starting; /* a persistent child's; starting: it is one once its replies are out */
   uint8_t turns;
-  uint8_t news;     /* replies are in the ring of which the host was not told, if it sleeps */
-  uint8_t took;     /* requests from the ring, from `took_at` on, since then */
+  uint8_t news; /* replies are in the ring of which the host was not told, if it sleeps */
+  uint8_t took; /* requests from the ring, from `took_at` on, since then */
   uint32_t took_at;
   uint8_t switched; /* to the ring: what still follows on the socket are no requests */
   uint8_t much;     /* came last: more than fits into in_little */
