@@ -3,6 +3,7 @@
 local ffi = require "ffi"
 
 local chain = require "afar.chain"
+local colon = require "afar.colon"
 local errors = require "afar.error"
 local nursery = require "afar.nursery"
 local process = require "afar.process"
@@ -95,7 +96,7 @@ local function put_arguments(self, r, ...)
   end
   for i = 1, #texts do
     local text = texts[i]
-    r:put_text(text.address, (select(text.index, ...)))
+    r:put_text(text.address, (select(text.index, ...)), text.index)
   end
   if #held > 0 then hold_fds(self, r, held, ...) end
 end
@@ -215,6 +216,9 @@ end
 ---@param items any[]
 ---@param f fun(item, ...)
 function Prepared:each(items, f)
+  if getmetatable(self) ~= Prepared then colon("a prepared chain", "prepared", "each", self) end
+  if type(items) ~= "table" then error(("each: a list was expected, not %s"):format(type(items)), 2) end
+  if type(f) ~= "function" then error(("each: a function was expected behind the list, not %s"):format(type(f)), 2) end
   sched.check()
   local queue = { items = items, first = 1, next = 1 }
   local ok, err = pcall(run_all, self, queue, f)

@@ -42,6 +42,7 @@ function requests.load64(address, source) return setmetatable({ address = addres
 --- What differs each time a prepared chain is performed (prepared.lua): a number, an fd or a string, as an argument.
 local Parameter = { __name = "argument of a prepared chain" }
 requests.Parameter = Parameter
+function Parameter:__tostring() return ("argument %d of a prepared chain, which is known each time only"):format(self.index) end
 
 --- The request on which an argument rests, or nil.
 function requests.source(value)
@@ -469,28 +470,29 @@ local function take_text(self, parameter)
   return address
 end
 
---- A NUL-terminated string, for the kernel.
-local function check_text(self, text)
-  if type(text) ~= "string" then error(("%sa string was expected, not %s"):format(self:prefix(), type(text)), 0) end
+--- A NUL-terminated string, for the kernel; `prefix`: how an error begins.
+local function check_text(prefix, text)
+  if type(text) ~= "string" then error(("%sa string was expected, not %s"):format(prefix, type(text)), 0) end
   if text:find("\0", 1, true) then
-    error(("%s%q has a NUL byte in it; the kernel takes no such string"):format(self:prefix(), text), 0)
+    error(("%s%q has a NUL byte in it; the kernel takes no such string"):format(prefix, text), 0)
   end
   return text .. "\0"
 end
 
---- A parameter's string for this time.
-function Recorder:put_text(address, text)
+--- A parameter's string for this time: that of argument `index`.
+function Recorder:put_text(address, text, index)
   local arena = self.process.space.arena
   if arena and type(text) == "string" and arena:put(address, text, STRING_MOST) then return end
-  text = check_text(self, text)
-  if #text > STRING_MOST then error(("%sa string of %d bytes: %d at most in a prepared chain"):format(self:prefix(), #text - 1, STRING_MOST - 1), 0) end
+  local prefix = ("argument %d of a prepared chain: "):format(index)
+  text = check_text(prefix, text)
+  if #text > STRING_MOST then error(("%sit has %d bytes, %d at most are possible"):format(prefix, #text - 1, STRING_MOST - 1), 0) end
   self:store(address, text)
 end
 
 --- A NUL-terminated string at a scratch address.
 function Recorder:string(text)
   if getmetatable(text) == Parameter then return take_text(self, text) end
-  return self:bytes(check_text(self, text))
+  return self:bytes(check_text(self:prefix(), text))
 end
 
 --- Keeps an object from being collected until the chain was answered.
