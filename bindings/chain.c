@@ -174,7 +174,7 @@ double afar_chain_length(struct chain **box) {
   return (double)bytes_length(&(*box)->requests);
 }
 
-/* What was recorded stays, to be sent by afar_chain_again(). */
+/* What was recorded stays, to be sent again and again: see l_again. */
 void afar_chain_keep(struct chain **box) {
   bytes_move(&(*box)->kept, &(*box)->requests);
 }
